@@ -1,0 +1,1 @@
+"""The music server as the box sees it: models, HTTP client, authentication."""

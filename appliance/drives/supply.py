@@ -1,0 +1,121 @@
+"""Where the bytes of a track come from: the box's cache, filled over the network if need be; else straight from there.
+
+A fill asks below playing in priority (Role.JOB). What comes over the network comes once: it stays in the cache, or goes
+to the drive as it arrives when the cache has no room for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from appliance.cloud.client import CloudClient
+from appliance.cloud.models import Track
+from appliance.errors import CloudError, Gone, Offline, ServerError, StorageError
+from appliance.stream import Cache, CacheEntry, Fetcher, Role
+from appliance.stream.entry import strong_etag
+
+BLOCK = 4 << 20  # bytes of a request that goes straight to a drive
+ATTEMPTS = 5
+YIELD = 0.05  # seconds between two looks whether playing still needs the line
+
+
+class Tracks(Protocol):
+    """What a fill asks of the library."""
+
+    @property
+    def library_id(self) -> str | None: ...
+    async def get_tracks(self, track_ids: Sequence[str], /) -> Sequence[Track]: ...
+
+
+class Supply:
+    """Gets tracks ready to be copied."""
+
+    def __init__(self, tracks: Tracks, cache: Cache, fetcher: Fetcher, cloud: CloudClient) -> None:
+        self.tracks, self._cache, self._fetcher, self._cloud = tracks, cache, fetcher, cloud
+
+    @property
+    def library(self) -> str:
+        return self.tracks.library_id or ""
+
+    async def cached(self, track: Track, *, network: bool = True) -> CacheEntry | None:
+        """The whole file in the cache, held there until `release`; None when the cache has no room for it.
+
+        Without `network`, only what is there already. Raises CloudError when it cannot be had, StorageError.
+        """
+        for attempt in (1, 2):
+            entry = await self._cache.acquire(self.library, track)
+            try:
+                if not network and not entry.complete:
+                    raise Offline("the music server cannot be reached")
+                if entry.volatile and not entry.complete:
+                    self._cache.release(entry)
+                    return None
+                if not entry.complete:
+                    demand = self._fetcher.demand(entry, track, Role.JOB)
+                    try:
+                        await demand.finished
+                    finally:
+                        self._fetcher.withdraw(demand)
+                if not entry.superseded:
+                    return entry
+            except StorageError:  # replaced by another version while it was fetched
+                if attempt == 2:
+                    self._cache.release(entry)
+                    raise
+            except BaseException:
+                self._cache.release(entry)
+                raise
+            self._cache.release(entry)
+        raise StorageError("its file on the box was replaced while it was copied")
+
+    def release(self, entry: CacheEntry) -> None:
+        self._cache.release(entry)
+
+    async def damaged(self, entry: CacheEntry) -> None:
+        """The cache's bytes are not the track: never use them again."""
+        await self._cache.supersede(entry)
+
+    async def download(self, track: Track) -> AsyncIterator[bytes]:
+        """The track's bytes from the first to the last, each once over the network. Raises CloudError."""
+        position, failures, fresh = 0, 0, False
+        etag, url, size = strong_etag(track.etag), track.url, track.size
+        try:
+            while size is None or position < size:
+                while self._fetcher.urgent:  # noqa: ASYNC110 - between two blocks of 4 MiB, while music plays
+                    await asyncio.sleep(YIELD)
+                before = position
+                try:
+                    async with self._cloud.open(url, position, position + BLOCK, etag=etag) as body:
+                        if body.start != position or (body.etag and etag and body.etag != etag):
+                            raise ServerError("the server's file changed while it was copied", status=409)
+                        size, etag = body.size if body.size is not None else size, body.etag or etag
+                        async for chunk in body.response.chunks():
+                            self._cache.counters.network_bytes += len(chunk)
+                            position += len(chunk)
+                            yield chunk
+                    if not body.ranged:
+                        return
+                    if position == before:
+                        raise ServerError("the server sent nothing")
+                    failures = 0
+                except Gone:
+                    if fresh or track.album_id is None:
+                        raise
+                    fresh = True
+                    url = await self._fresh(track)
+                except (Offline, ServerError) as error:
+                    failures = 1 if position > before else failures + 1
+                    if failures >= ATTEMPTS or getattr(error, "status", None) == 409:
+                        raise
+                    await asyncio.sleep(0.25 * failures)
+        finally:
+            await asyncio.shield(self._cache.save_counters())
+
+    async def _fresh(self, track: Track) -> str:
+        if track.album_id is not None:
+            for other in await self._cloud.album_tracks(track.album_id):
+                if str(other.id) == str(track.id):
+                    return other.url
+        raise CloudError("the server does not have it any more")

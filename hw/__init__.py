@@ -1,0 +1,1 @@
+"""Drivers of the real and the simulated hardware; imported by `appliance.app` alone."""

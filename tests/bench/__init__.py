@@ -1,0 +1,1 @@
+"""Measurements: every module here with `run() -> Iterable[dict]` is one, found and run by `./dev bench`."""
