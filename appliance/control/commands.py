@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from appliance.control.protocol import Handler, Request
-from appliance.control.status import StatusSource
+from appliance.control.status import StatusSource, playing_of
 from appliance.errors import ChadboxError, NotFound
-from appliance.events import Bus, HealthChanged, JobChanged, LibraryChanged, StatusChanged, SyncProgress
+from appliance.events import Bus, Event, HealthChanged, JobChanged, LibraryChanged, StatusChanged, SyncProgress
 from appliance.jobs import Jobs
 from appliance.library import Library
 from appliance.panel import Key, Panel
@@ -82,20 +82,32 @@ class Commands:
         return self._status.document()
 
     async def _watch(self, request: Request) -> Any:
-        """A document now and after every change, a few a second at most."""
+        """A document now and after every change: of what is played at once, of the rest a few a second at most."""
         changed = asyncio.Event()
+        told: dict[str, Any] = {}
+
+        def tell() -> None:
+            nonlocal told
+            document = self._status.document()
+            if {**document, "uptime": 0} != told:
+                request.event(document)
+                told = {**document, "uptime": 0}
+
+        def news(_: Event) -> None:
+            if self._status.playing != playing_of(told):
+                tell()  # a track may start and end within the interval, and nobody is to miss it
+            else:
+                changed.set()
+
+        tell()
         kinds = (StatusChanged, HealthChanged, LibraryChanged, SyncProgress)
-        endings = [self._bus.subscribe(kind, lambda _: changed.set()) for kind in kinds]
-        before = None
+        endings = [self._bus.subscribe(kind, news) for kind in kinds]
         try:
             while True:
-                document = self._status.document()
-                if {**document, "uptime": 0} != before:
-                    request.event(document)
-                before = {**document, "uptime": 0}
                 await changed.wait()
                 await asyncio.sleep(WATCH_INTERVAL)
                 changed.clear()
+                tell()
         finally:
             for end in endings:
                 end()

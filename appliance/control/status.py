@@ -14,6 +14,8 @@ from appliance.player.deck import Play
 from appliance.player.player import Player
 from appliance.stream import Cache
 
+Playing = tuple[str, int | str | None]  # state, id of the track
+
 
 class LibraryState(Protocol):
     @property
@@ -34,6 +36,12 @@ class StatusSource:
         self._health = health
         self._born = time.monotonic()
         self.drives: Callable[[], list[dict[str, object]]] = list
+
+    @property
+    def playing(self) -> Playing:
+        """What `playing_of` finds in the document of now, without building it."""
+        track = self._player.track
+        return self._player.transport.state, track.id if track else None
 
     def document(self) -> dict[str, Any]:
         player, transport = self._player, self._player.transport
@@ -78,6 +86,12 @@ class StatusSource:
             "uptime": round(time.monotonic() - self._born, 3),
             "version": __version__,
         }
+
+
+def playing_of(document: dict[str, Any]) -> Playing:
+    """State and id of the track as a document tells them."""
+    track = document["track"]
+    return document["state"], track.id if track else None
 
 
 def _source(play: Play) -> str:
