@@ -84,14 +84,16 @@ class Commands:
     async def _watch(self, request: Request) -> Any:
         """A document now and after every change: of what is played at once, of the rest a few a second at most."""
         changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
         told: dict[str, Any] = {}
+        told_at = 0.0
 
         def tell() -> None:
-            nonlocal told
+            nonlocal told, told_at
             document = self._status.document()
             if {**document, "uptime": 0} != told:
                 request.event(document)
-                told = {**document, "uptime": 0}
+                told, told_at = {**document, "uptime": 0}, loop.time()
 
         def news(_: Event) -> None:
             if self._status.playing != playing_of(told):
@@ -106,6 +108,8 @@ class Commands:
             while True:
                 await changed.wait()
                 await asyncio.sleep(WATCH_INTERVAL)
+                while (left := told_at + WATCH_INTERVAL - loop.time()) > 0:  # one went out at once meanwhile
+                    await asyncio.sleep(left)
                 changed.clear()
                 tell()
         finally:

@@ -123,7 +123,9 @@ def test_what_the_watch_tells_fits_together(home: Home, start: Callable[..., Box
     assert len(documents) > 8
     for one, two in pairwise(documents):
         assert two["uptime"] > one["uptime"]
-        assert two["uptime"] - one["uptime"] >= 0.09, "more than ten documents a second"
+        same = one["state"] == two["state"] and one["track"] == two["track"]
+        if same:  # a change of what plays is told at once
+            assert two["uptime"] - one["uptime"] >= 0.09, "more than ten documents a second"
         if two["state"] == "playing" and one["state"] == "playing" and one["track"] == two["track"]:
             step = two["position"] - one["position"]
             assert -0.05 <= step <= two["uptime"] - one["uptime"] + 0.3, (one["position"], two["position"])

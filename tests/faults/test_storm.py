@@ -55,7 +55,7 @@ class Storm:
 @pytest.mark.timeout(900)
 def test_every_track_comes_out_whole(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     tracks, faults = (200, 2000) if request.config.getoption("--full") else (15, 150)
-    album = material(tmp_path, "flac", 2.0, tracks=10)
+    album = material(tmp_path, "flac", 6.0, tracks=10)
     data = [path.read_bytes() for path in album.tracks]
     with Cloud(tmp_path, pace=PACE) as cloud:
         for n in range(tracks):
@@ -77,7 +77,7 @@ def test_every_track_comes_out_whole(tmp_path: Path, request: pytest.FixtureRequ
         expected = np.concatenate([album.part(n % 10) for n in range(tracks)])
         assert (d := wavs.difference(expected, wavs.read(box.wav).data)) is None, d
         struck = sum(storm.struck.values())
-        assert struck >= 0.9 * faults
+        assert struck == faults
         counters, size = status["counters"], sum(t["size"] for t in cloud.tracks)
         TABLE.notes.append(
             f"storm: {struck} faults of {len(storm.struck)} kinds over {tracks} tracks in {took:.0f} s: bit-exact, none"

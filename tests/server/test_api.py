@@ -74,6 +74,7 @@ def test_album_in_order_and_names_from_the_path(small: Live) -> None:
 
 
 def test_older_names(small: Live) -> None:
+    small.hashed()  # else the background work changes the tracks between two answers
     album = small.get("/api/cat/album")["items"][0]
     assert small.get(f"/api/album/{album['id']}/tracks") == small.get(f"/api/v1/album/{album['id']}/tracks")
     assert small.get("/api/stats") == small.get("/api/v1/stats")
