@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Doc = dict[str, Any]
 
 DRIVE = "drive:"
-MOST_TOLD = 20  # missing tracks that the player hears of; its job needs one reason
+MOST_TOLD = 20  # missing tracks that are listed, and that the player hears of: its job needs one reason
 LOOK = 0.25  # seconds between two looks at how far it is
 
 
@@ -229,10 +229,10 @@ def _missing(doc: Doc) -> list[Doc]:
 
 
 def _reasons(missing: list[Doc]) -> None:
-    table(
-        ("Title", "Reason", "WHAT"),
-        [(i.get("title"), i.get("reason"), f"track:{i.get('id')}") for i in missing], "", "01",
-    )  # fmt: skip
+    rows = [(i.get("title"), i.get("reason"), f"track:{i.get('id')}") for i in missing[:MOST_TOLD]]
+    table(("Title", "Reason", "WHAT"), rows, "", "01")
+    if missing[MOST_TOLD:]:
+        say(f"and {count(len(missing) - MOST_TOLD)} more")
 
 
 class Bars(Progress):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from appliance.drives.export import NO_ROOM, Wish
 from appliance.drives.preflight import Meter
 from appliance.errors import ChadboxError, CloudError, NotRunning, Offline, StorageError
 from appliance.stream import CacheEntry
+
+CLOSED = "no permission to read the box's cache; join its group: `sudo adduser $USER chadbox`, and log in again"
 
 
 class Line:
@@ -109,6 +112,8 @@ class Lender:
                     self._meter.downloaded = sum(self._coming.values())
             doc = said["event"]
             self._number += 1
+            if not await asyncio.to_thread(os.access, doc["path"], os.R_OK):
+                raise StorageError(CLOSED)
             entry = CacheEntry(self._number, (self.library, key), "", Path(doc["path"]))
             entry.size, entry.sha256 = doc["size"], doc["sha256"]
             entry.mark = f"etag:{doc['etag']}" if doc["etag"] else None

@@ -338,13 +338,16 @@ class Drives:
         self._health.raise_("drive-error", str(wrong))
 
     async def _stop_fill(self, drive: Drive) -> None:
-        for job in [*drive.exports, *([drive.job] if drive.job is not None else [])]:
-            try:
-                await asyncio.wait_for(self._jobs.cancel(job), CANCELLING)
-            except (UsageError, NotFound):
-                pass  # it has ended already
-            except TimeoutError:
-                log.error("job %d on %s does not end", job, drive.name)
+        jobs = drive.exports | ({drive.job} if drive.job is not None else set())
+        await asyncio.gather(*(self._stop(drive, job) for job in jobs))  # at once: none is to begin as another ends
+
+    async def _stop(self, drive: Drive, job: int) -> None:
+        try:
+            await asyncio.wait_for(self._jobs.cancel(job), CANCELLING)
+        except (UsageError, NotFound):
+            pass  # it has ended already
+        except TimeoutError:
+            log.error("job %d on %s does not end", job, drive.name)
 
     def _health_changed(self, event: HealthChanged) -> None:
         if "offline" not in event.words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -68,7 +69,7 @@ def preflight(name: str, plan: Plan, unknown: Sequence[Missing], have: Have, pac
     return Preflight(
         name, len(plan.order) + len(plan.missing) + len(unknown), plan.kept, len(plan.items), plan.bytes,
         len(lacking), sum(lacking), max(0, plan.room),
-        round(max(sum(lacking) / pace.download, plan.bytes / pace.copy)), [*unknown, *plan.missing],
+        math.ceil(max(sum(lacking) / pace.download, plan.bytes / pace.copy)), [*unknown, *plan.missing],
     )  # fmt: skip
 
 
