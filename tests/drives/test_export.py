@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -286,3 +287,17 @@ def test_names_of_exports() -> None:
     assert preflight.title("artist: Björk ", []) == "Björk"
     assert preflight.title("commute", []) != "Commute", "that playlist is the fill's"
     assert preflight.title("playlist:COMMUTE", []) != "COMMUTE"
+
+
+async def test_what_a_power_cut_left_unlisted_is_still_an_export(box: Rig, stick: Path) -> None:
+    """C7: a file that came just before the cut is found by the next fill, and stays what it was."""
+    box.add("t0")
+    box.wanted = []
+    await box.adopted(stick)
+    await export(box, ["t0"])
+    listed = manifest(stick)
+    listed["planned"] = [{k: v for k, v in file.items() if k != "size"} for file in listed.pop("files")]
+    (stick / ".chadbox/manifest.json").write_text(json.dumps(listed))
+    await box.filled()
+    assert purposes(stick) == {"t0": "export"}
+    assert check(box, stick) == {"t0"}

@@ -321,3 +321,41 @@ def test_it_asks_in_a_terminal(home: Home, start: Callable[..., Box], tmp_path: 
     box.cli("queue", "add", home.what(home.albums["opus"]))
     assert box.json("export", "queue", "--to", str(tmp_path / "queue"))["copied"] == 5
     assert (tmp_path / "queue/Playlists/Queue.m3u8").exists()
+
+
+def test_the_player_stops_under_a_folder_export(
+    home: Home, start: Callable[..., Box], proxy: Proxy, tmp_path: Path
+) -> None:
+    """C9, R8: one line, exit code 3 (1 when it could still say so), nothing half; the player ends in time and the next run goes on."""
+    box = start(NULL, url=proxy.url)
+    what, tracks = home.what(home.albums["wav"]), home.tracks(home.albums["wav"])
+    proxy.bandwidth = 0.4e6
+    command = subprocess.Popen(
+        box.command("export", what, "--to", str(tmp_path / "to"), "--yes"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: music(tmp_path / "to"), "the first file")
+    assert box.stop_player() == 0
+    _, said = command.communicate(timeout=5)
+    assert command.returncode in (1, 3), said
+    assert said.count("\n") == 1
+    assert "player" in said
+    assert 0 < len(whole(tmp_path / "to")) < len(tracks)
+    proxy.bandwidth = None
+    box.start_player(sync=False)
+    assert box.json("export", what, "--to", str(tmp_path / "to"))["missing"] == []
+    assert whole(tmp_path / "to") == {str(track["id"]) for track in tracks}
+
+
+def test_a_full_disk_under_a_folder(home: Home, start: Callable[..., Box], small_disk: Path) -> None:
+    """C9: what does not fit is told, with how much is needed and left, and the rest is there."""
+    box = start(NULL)
+    (small_disk / "mine").write_bytes(bytes(3 << 20))
+    result = box.json("export", home.what(home.albums["flac"]), "--to", str(small_disk))
+    assert result["missing"] == []
+    done = box.cli("export", home.what(home.large), "--to", str(small_disk), "--yes", code=1)
+    assert "does not fit" in done.stderr
+    assert "cannot be exported" in done.stdout
+    assert len(whole(small_disk)) == 5
+    assert not (small_disk / "MISSING.txt").exists(), "something was written though nothing could be had"
+    assert not list(small_disk.rglob("*.chadbox-part"))
