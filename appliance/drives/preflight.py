@@ -85,16 +85,21 @@ class Meter:
         self.begun = time.monotonic()
         self.downloaded = self.to_download = 0
         self.copied = self.to_copy = 0
+        self._planned = False
 
     def plan(self, plan: Plan, have: Have) -> None:
+        self._planned = True
         self.to_copy = plan.bytes
         self.to_download = sum(lacks(item, have) for item in plan.items)
 
     def document(self) -> dict[str, int]:
         """As `progress` carries it: percents from 0 to 100, and bytes."""
-        copy = _percent(self.copied, self.to_copy)
+        copy, download = (
+            _percent(done, of) if self._planned else 0
+            for done, of in ((self.copied, self.to_copy), (self.downloaded, self.to_download))
+        )
         return {
-            "percent": copy, "download": _percent(self.downloaded, self.to_download), "copy": copy,
+            "percent": copy, "download": download, "copy": copy,
             "downloaded": self.downloaded, "to_download": self.to_download,
             "copied": self.copied, "to_copy": self.to_copy,
         }  # fmt: skip

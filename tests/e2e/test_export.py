@@ -159,6 +159,7 @@ def test_ctrl_c_and_jobs_cancel_leave_nothing_half(
         wait_for(lambda to=to: music(to), "the first file")  # type: ignore[misc]
         job = next(job for job in box.json("jobs") if job["kind"] == "export")
         assert job["state"] == "running"
+        assert job["progress"] < 90, "it was told to be nearly done"
         if end is None:
             box.cli("jobs", "cancel", str(job["id"]))
         else:
