@@ -28,10 +28,11 @@ from appliance.cloud.timing import Timing
 from appliance.config import Settings
 from appliance.control.commands import Commands
 from appliance.control.drives import DriveCommands
+from appliance.control.export import ExportCommands
 from appliance.control.server import ControlServer
 from appliance.control.signing import Signing
 from appliance.control.status import StatusSource
-from appliance.drives import Drives, Supply
+from appliance.drives import Drives, Exports, Supply
 from appliance.engine import Engine, EngineEvent
 from appliance.errors import ChadboxError, TokenRejected
 from appliance.events import Bus, LibraryChanged, StatusChanged, TrackPlayed
@@ -93,7 +94,7 @@ class App:
         fetching = Fetching(self.library, self.cache, self.fetcher)
         self.jobs.register(fetching.kind, fetching, attempts=2)
         status = StatusSource(player, self.library, self.cache, self.health)
-        drives = self._make_drives()
+        drives, exports = self._make_drives()
         status.drives = drives.documents
         hardware = self.hardware = Hardware(settings, self.health)
         panel = self._make_panel(player, status, hardware)
@@ -105,6 +106,7 @@ class App:
             **commands.table(),
             **Signing(login).table(),
             **DriveCommands(drives, self.jobs, self.bus).table(),
+            **ExportCommands(exports, player, self.library, self.jobs).table(),
         }
         control = ControlServer(settings.control.socket, table)
         await control.start()
@@ -156,14 +158,14 @@ class App:
         except Exception:
             log.exception("closing %s failed", name)
 
-    def _make_drives(self) -> Drives:
+    def _make_drives(self) -> tuple[Drives, Exports]:
         library = self.library
         wanted = Wanted(library, self.store)
         supply = Supply(library, self.cache, self.fetcher, self.cloud)
         source = drive_source(self.settings.drives)
         drives = Drives(source, self.store, self.jobs, supply, wanted, self.bus, self.health)
         self.fetcher.local = drives.read
-        return drives
+        return drives, Exports(drives, supply, self.jobs, self.bus)
 
     def _make_panel(self, player: Player, status: StatusSource, hardware: Hardware) -> Panel:
         settings = self.settings.panel

@@ -39,6 +39,7 @@ _SUMMARY = {
     "drive forget": "take that back; the music on it stays",
     "drive fill": "copy what you will want to hear on the way",
     "drive eject": "make it safe to pull out",
+    "export": "copy music to a folder or an adopted drive; --reaper: with a project",
     "panel": "the front panel in this terminal; --plain: its text alone",
     "login": "sign in at the music server: shows a code to approve there",
     "logout": "forget the sign-in",
@@ -54,6 +55,9 @@ _SUMMARY = {
 _WHAT = """\
 WHAT is track:ID, album:ID, artist:NAME, genre:NAME, playlist:NAME, favourites, commute, or words to search for;
 no quotes are needed around several words."""
+_EXPORT = """\
+What is going to happen is told first and asked for; --yes does not ask. WHAT may also be `queue`. A folder is written
+as you, and nothing in it that is not of an earlier export is touched."""
 _NUMBERS = """\
 Positions are the numbers that `chadbox queue` prints, from 0, the same as `index` in JSON."""
 _DRIVE = "NAME is the label or the UUID that `chadbox drive` prints."
@@ -86,6 +90,8 @@ def help_text(name: str) -> str:
         notes.append(_WHAT)
     if name.startswith("drive"):
         notes.append(_DRIVE)
+    if name == "export":
+        notes.append(_EXPORT)
     if name.startswith("queue"):
         notes.append(_NUMBERS)
     return "\n\n".join([_lines(names), *notes, _OPTIONS])

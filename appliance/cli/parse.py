@@ -70,6 +70,13 @@ COMMANDS: dict[str, Command] = {
     "drive forget": Command("drive:forget", "NAME", 1, ANY),
     "drive fill": Command("drive:fill", "NAME", 1, ANY),
     "drive eject": Command("drive:eject", "NAME", 1, ANY),
+    "export": Command(
+        "export:export",
+        "WHAT --to DIR|drive:NAME [--yes] [--reaper] [--json]",
+        1,
+        ANY,
+        {"to": VALUE, "yes": FLAG, "reaper": FLAG, "json": FLAG},
+    ),
     "panel": Command("panel:panel", "[--plain] [--braille]", 0, 0, {"plain": FLAG, "braille": FLAG}),
     "login": Command("signing:login", "", 0, 0),
     "logout": Command("signing:logout", "", 0, 0),

@@ -49,6 +49,21 @@ does not, so `echo '{"cmd": "status"}' | socat - UNIX:PATH` gets its answer). A 
     drive_fill *   name: str                                    {"copied", "kept", "removed", "bytes", "missing":
                                                                  [{"id", "title", "reason"}], "full", "offline"};
                                                                 progress {"percent": 0-100}
+    export_check   what: str, drive?: str                       with `drive` {"name", "tracks", "kept", "copy", "bytes",
+                                                                 "download", "download_bytes", "free", "seconds",
+                                                                 "missing": [...]}; else {"name", "library", "tracks":
+                                                                 [Track], "have": {id: bytes}, "missing": [...]}
+    export_drive * what: str, drive: str, reaper?: bool = false {"copied", "kept", "bytes", "missing", ...}; progress
+                                                                 {"percent", "download", "copy": 0-100, "downloaded",
+                                                                 "to_download", "copied", "to_copy": bytes}
+    export_folder  what: str, to: str                           {"job"} after `export_ended`; the event {"job": id}
+                                                                 says that the client may begin to copy
+    export_lend *  track: str, network?: bool = true            never; the event {"path", "size", "sha256", "etag"}
+                                                                 names a whole file, there until the client goes;
+                                                                 progress {"downloaded": bytes}
+    export_damaged track: str                                   {}; the file that was lent is not what it should be
+    export_moved   job: int, percent: int                       {}
+    export_ended   job: int, copied?, kept?, bytes?: int, missing?: [{"id", "title", "reason"}], error?: str    {}
     panel          -                                            never; events {"width", "height", "level": on | dim |
                                                                  off, "pages": base64, "words": [str]}
     panel_key      action: str, detents?: int = 0, steps?: int = 0, count?: int = 0        {}
@@ -145,6 +160,51 @@ class DriveName(Struct):
     name: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
+class ExportCheck(Struct):
+    what: Text
+    drive: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+class ExportDrive(Struct):
+    what: Text
+    drive: Annotated[str, Meta(min_length=1, max_length=200)]
+    reaper: bool = False
+
+
+class ExportFolder(Struct):
+    what: Text
+    to: Text
+
+
+class ExportLend(Struct):
+    track: Text
+    network: bool = True
+
+
+class ExportDamaged(Struct):
+    track: Text
+
+
+class ExportMoved(Struct):
+    job: int
+    percent: Annotated[int, Meta(ge=0, le=100)]
+
+
+class MissingTrack(Struct):
+    id: int | str
+    title: str
+    reason: str
+
+
+class ExportEnded(Struct):
+    job: int
+    copied: Index = 0
+    kept: Index = 0
+    bytes: Index = 0
+    missing: list[MissingTrack] = []
+    error: str | None = None
+
+
 class JobId(Struct):
     id: int
 
@@ -164,6 +224,13 @@ ARGS: Mapping[str, type[Struct]] = {
     **dict.fromkeys(("job_cancel", "job_retry"), JobId),
     "drive": Nothing,
     **dict.fromkeys(("drive_adopt", "drive_forget", "drive_fill", "drive_eject"), DriveName),
+    "export_check": ExportCheck,
+    "export_drive": ExportDrive,
+    "export_folder": ExportFolder,
+    "export_lend": ExportLend,
+    "export_damaged": ExportDamaged,
+    "export_moved": ExportMoved,
+    "export_ended": ExportEnded,
     "panel_key": PanelKey,
     "play": Play,
     "seek": Seek,

@@ -32,6 +32,7 @@ class Drive:
         self.tree: Tree | None = None
         self.shelf: Shelf | None = None
         self.job: int | None = None
+        self.exports: set[int] = set()  # jobs that write to it, or wait for their turn
         self.files = 0
         self.bytes = 0
         self.missing: list[lists.Missing] = []

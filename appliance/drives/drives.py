@@ -13,7 +13,8 @@ import asyncio
 import logging
 import sqlite3
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from appliance.cloud.models import Track
@@ -119,6 +120,34 @@ class Drives:
         if drive.tree is None or drive.state not in READY:
             raise DriveError(drive.message or f"{drive.name} is not ready ({drive.state})")
         return drive, Target(drive.name, drive.kind, self._box, drive.tree, drive.thread)
+
+    @asynccontextmanager
+    async def writing(self, drive: Drive, job: int) -> AsyncIterator[Target]:
+        """The drive for job number `job` alone, which `eject` and `forget` cancel. Raises as `target`."""
+        drive.exports.add(job)
+        try:
+            async with self._lock(drive):
+                _, target = self.target(drive.node)
+                before = drive.state, drive.message
+                drive.progress = 0
+                self._set(drive, "filling")
+                try:
+                    yield target
+                except DriveError as error:
+                    self._fail(drive, error)
+                    raise
+                finally:
+                    if drive.state == "filling":
+                        drive.progress = 100
+                        self._set(drive, *before)
+        finally:
+            drive.exports.discard(job)
+
+    def moved(self, drive: Drive, percent: int) -> None:
+        """Whoever is `writing` is so far."""
+        if percent != drive.progress:
+            drive.progress = percent
+            self._announce(drive)
 
     # What people ask for ----------------------------------------------------------------------------------------------
 
@@ -309,14 +338,16 @@ class Drives:
         self._health.raise_("drive-error", str(wrong))
 
     async def _stop_fill(self, drive: Drive) -> None:
-        if drive.job is None:
-            return
+        jobs = drive.exports | ({drive.job} if drive.job is not None else set())
+        await asyncio.gather(*(self._stop(drive, job) for job in jobs))  # at once: none is to begin as another ends
+
+    async def _stop(self, drive: Drive, job: int) -> None:
         try:
-            await asyncio.wait_for(self._jobs.cancel(drive.job), CANCELLING)
+            await asyncio.wait_for(self._jobs.cancel(job), CANCELLING)
         except (UsageError, NotFound):
             pass  # it has ended already
         except TimeoutError:
-            log.error("the fill of %s does not end", drive.name)
+            log.error("job %d on %s does not end", job, drive.name)
 
     def _health_changed(self, event: HealthChanged) -> None:
         if "offline" not in event.words:

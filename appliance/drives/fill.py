@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from appliance.cloud.models import Track
 from appliance.drives import copy
 from appliance.drives import manifest as lists
 from appliance.drives import plan as plans
@@ -26,7 +27,7 @@ from appliance.drives.errors import BROKEN, DriveError, Full, Pulled, explain
 from appliance.drives.manifest import File, Manifest, Missing, Planned
 from appliance.drives.names import FAT_LARGEST
 from appliance.drives.plan import Item, Plan
-from appliance.drives.supply import Supply
+from appliance.drives.supply import Source
 from appliance.drives.thread import DriveThread
 from appliance.drives.tree import Tree
 from appliance.errors import ChadboxError, Offline
@@ -39,6 +40,7 @@ AHEAD = 3  # tracks that are fetched at once
 SAVE_FILES, SAVE_SECONDS = 50, 30.0  # how much may happen between two manifests
 IN_A_ROW = 3  # failures of the drive after which it, and not a file, is at fault
 PLAYLIST = "Commute"
+Also = Callable[[Tree, list[tuple[Track, str]]], None]  # on the drive's thread: tracks and their paths in play order
 
 
 class Target(Struct):
@@ -67,7 +69,7 @@ class Fill:
     """One run. `progress` gets 0-100 as bytes arrive on the drive; `known` gets the manifest when it has changed."""
 
     def __init__(
-        self, target: Target, supply: Supply, progress: Callable[[int], None], known: Callable[[Manifest], None]
+        self, target: Target, supply: Source, progress: Callable[[int], None], known: Callable[[Manifest], None]
     ) -> None:
         self._drive, self._supply, self._progress, self._known = target, supply, progress, known
         self._loop = asyncio.get_running_loop()
@@ -82,18 +84,30 @@ class Fill:
         self._saved = time.monotonic()
         self._unsaved: list[File] = []
         self._fresh: list[File] = []  # of this run
+        self._purpose = "commute"
+        self._wanted: set[str] = set()
+        self._before: list[Missing] = []  # of the runs before
+        self.planned: Callable[[Plan], None] = lambda plan: None  # gets the plan before anything is copied
 
-    async def run(self, ids: list[str], purpose: str = "commute", playlist: str | None = PLAYLIST) -> Result:
-        """Bring the tracks `ids` onto the drive, in this order.
+    @property
+    def done(self) -> int:
+        """Bytes of the plan that are through."""
+        return self._done
+
+    async def run(
+        self, ids: list[str], purpose: str = "commute", playlist: str | None = PLAYLIST, also: Also | None = None
+    ) -> Result:
+        """Bring the tracks `ids` onto the drive, in this order; `also` writes something about them at the end.
 
         Raises DriveError when the drive fails; what is there by then stays and is owned.
         """
+        self._purpose = purpose
         try:
-            return await self._fill(ids, purpose, playlist)
+            return await self._fill(ids, purpose, playlist, also)
         except OSError as error:
             raise explain(error, self._drive.name) from None
 
-    async def _fill(self, ids: list[str], purpose: str, playlist: str | None) -> Result:
+    async def _fill(self, ids: list[str], purpose: str, playlist: str | None, also: Also | None) -> Result:
         drive, result = self._drive, self._result
         ids = list(dict.fromkeys(ids))
         tracks = await self._supply.tracks.get_tracks(ids)
@@ -102,13 +116,20 @@ class Fill:
         manifest = self._manifest = await self._run(
             plans.begin, drive.tree, drive.box, self._supply.library, self._tick
         )
-        plan = await self._run(plans.make, drive.tree, drive.kind, manifest, tracks, self._tick)
+        self._wanted, self._before = set(ids), list(manifest.missing)
+        plan = await self._run(plans.make, drive.tree, drive.kind, manifest, tracks, self._tick, purpose)
         result.missing += plan.missing
         result.full = bool(plan.missing)
         result.kept, result.removed = plan.kept, len(plan.remove)
         self._total = max(1, plan.bytes)
+        self.planned(plan)
+        if purpose != "commute":  # what a commute brought and now is exported, no commute takes away again
+            wanted = {str(track.id) for track, _ in plan.order}
+            for file in manifest.files:
+                if file.library is None and str(file.id) in wanted:
+                    file.purpose = purpose
         manifest.planned = [
-            Planned(i.track.id, i.path, i.track.size, i.track.sha256 and i.track.sha256.lower(), i.track.etag)
+            Planned(i.track.id, i.path, i.track.size, i.track.sha256 and i.track.sha256.lower(), i.track.etag, purpose)
             for i in plan.items
             if not i.replace
         ]
@@ -120,16 +141,18 @@ class Fill:
         except BaseException:
             await self._save_quietly()
             raise
-        await self._finish(plan, playlist)
+        await self._finish(plan, playlist, also)
         return result
 
-    async def _finish(self, plan: Plan, playlist: str | None) -> None:
+    async def _finish(self, plan: Plan, playlist: str | None, also: Also | None) -> None:
         drive, manifest = self._drive, self._manifest
         owned = manifest.by_id()
-        manifest.missing = self._result.missing
+        self._book_missing()
         order = [(track, owned[str(track.id)].path) for track, _ in plan.order if str(track.id) in owned]
         if playlist is not None and (order or plan.missing):
             await self._run(lists.write_playlist, drive.tree, manifest, playlist, order)
+        if also is not None and order:
+            await self._run(also, drive.tree, order)
         await self._run(lists.write_missing, drive.tree, manifest)
         manifest.planned = []
         await self._run(lists.save, drive.tree, manifest)
@@ -239,6 +262,8 @@ class Fill:
     async def _book(self, item: Item, file: File) -> None:
         manifest, result = self._manifest, self._result
         if item.replace:
+            was = next((f.purpose for f in manifest.files if f.path == file.path), file.purpose)
+            file.purpose = file.purpose if was == "commute" else was  # exported once, it stays so
             manifest.files = [f for f in manifest.files if f.path != file.path]
         manifest.files.append(file)
         self._fresh.append(file)
@@ -256,11 +281,14 @@ class Fill:
         if self._drive.thread.dead or self._drive.thread.pulled:
             return
         try:
-            self._manifest.missing = self._result.missing
+            self._book_missing()
             await self._run(lists.save, self._drive.tree, self._manifest)
             self._known(self._manifest)
         except (OSError, ChadboxError) as error:
             log.info("%s: the manifest could not be brought up to date: %s", self._drive.name, error)
+
+    def _book_missing(self) -> None:
+        lists.book_missing(self._manifest, self._before, self._result.missing, self._purpose, self._wanted)
 
     def _miss(self, item: Item, reason: str) -> None:
         log.warning("%s: %s is missing: %s", self._drive.name, item.path, reason)

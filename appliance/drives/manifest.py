@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -41,7 +41,7 @@ class File(Struct, omit_defaults=True):
     library: str | None = None
 
 
-class Planned(Struct):
+class Planned(Struct, omit_defaults=True):
     """A file that is about to be there; `size` and `sha256` where they are known."""
 
     id: Id
@@ -49,14 +49,16 @@ class Planned(Struct):
     size: int | None = None
     sha256: str | None = None
     etag: str | None = None
+    purpose: str = "commute"
 
 
-class Missing(Struct):
-    """A track that could not be had, and why, in one line."""
+class Missing(Struct, omit_defaults=True):
+    """A track that could not be had, and why, in one line; `purpose` as that of a file."""
 
     id: Id
     title: str
     reason: str
+    purpose: str = "commute"
 
 
 class Manifest(Struct):
@@ -108,6 +110,19 @@ def move_to(manifest: Manifest, library: str) -> None:
     if manifest.library != library:
         manifest.planned = []
     manifest.library = library
+
+
+def book_missing(
+    manifest: Manifest, before: Sequence[Missing], missing: Sequence[Missing], purpose: str, wanted: Collection[str]
+) -> None:
+    """Put what a run for `wanted` ids could not have in place of what was `before` of the same purpose.
+
+    What another purpose lacks stays, as does what other exports lack, until it is there.
+    """
+    there = {*manifest.by_id(), *(str(m.id) for m in missing)}
+    kept = [m for m in before if m.purpose != purpose or (purpose != "commute" and str(m.id) not in wanted)]
+    manifest.missing = [m for m in kept if str(m.id) not in there]
+    manifest.missing += [Missing(m.id, m.title, m.reason, purpose) for m in missing]
 
 
 def write_missing(tree: Tree, manifest: Manifest) -> None:

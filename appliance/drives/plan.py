@@ -83,7 +83,7 @@ def _recover(tree: Tree, manifest: Manifest, tick: Tick) -> None:
             continue
         digest = copy.hash_of(tree, item.path, tick)
         if item.sha256 is None or item.sha256 == digest:
-            manifest.files.append(File(item.id, item.path, size, digest, item.etag))
+            manifest.files.append(File(item.id, item.path, size, digest, item.etag, item.purpose))
     manifest.planned = []
 
 
@@ -96,8 +96,14 @@ def current(file: File, track: Track) -> bool:
     return track.size is None or track.size == file.size
 
 
-def make(tree: Tree, kind: str, manifest: Manifest, tracks: Sequence[Track], tick: Tick) -> Plan:
-    """The plan for `tracks`, in play order; a kind of file system of FAT limits the size of files. OSError."""
+def make(
+    tree: Tree, kind: str, manifest: Manifest, tracks: Sequence[Track], tick: Tick, purpose: str = "commute"
+) -> Plan:
+    """The plan for `tracks`, in play order; a kind of file system of FAT limits the size of files. OSError.
+
+    Only for the commute something has to go: what a commute brought. What was exported stays until its owner is
+    done with it, and an export takes nothing away.
+    """
     plan = Plan([], [], [], [])
     free, total, piece = tree.room()
     reserve = min(max(RESERVE_LEAST, total // RESERVE_SHARE), RESERVE_MOST)
@@ -105,6 +111,8 @@ def make(tree: Tree, kind: str, manifest: Manifest, tracks: Sequence[Track], tic
     paths = {f.path for f in manifest.files}
     wanted = {str(t.id) for t in tracks}
     spare = [f for f in manifest.files if f.purpose == "commute" and (f.library or str(f.id) not in wanted)]
+    if purpose != "commute":
+        spare = []
     spare = [*(f for f in spare if f.library), *(f for f in spare if not f.library)]
     spare_bytes = sum(_room(f.size, piece) for f in spare)
     left = plan.room = free - reserve + spare_bytes

@@ -7,7 +7,7 @@ to the drive as it arrives when the cache has no room for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from appliance.cloud.client import CloudClient
@@ -29,6 +29,19 @@ class Tracks(Protocol):
     async def get_tracks(self, track_ids: Sequence[str], /) -> Sequence[Track]: ...
 
 
+class Source(Protocol):
+    """What a fill asks for tracks: Supply in the player, and the player itself where the command copies."""
+
+    @property
+    def library(self) -> str: ...
+    @property
+    def tracks(self) -> Tracks: ...
+    async def cached(self, track: Track, *, network: bool = True) -> CacheEntry | None: ...
+    def release(self, entry: CacheEntry) -> None: ...
+    async def damaged(self, entry: CacheEntry) -> None: ...
+    def download(self, track: Track) -> AsyncIterator[bytes]: ...
+
+
 class Supply:
     """Gets tracks ready to be copied."""
 
@@ -36,13 +49,20 @@ class Supply:
         self.tracks, self._cache, self._fetcher, self._cloud = tracks, cache, fetcher, cloud
 
     @property
+    def cache(self) -> Cache:
+        return self._cache
+
+    @property
     def library(self) -> str:
         return self.tracks.library_id or ""
 
-    async def cached(self, track: Track, *, network: bool = True) -> CacheEntry | None:
+    async def cached(
+        self, track: Track, *, network: bool = True, watch: Callable[[CacheEntry], None] = lambda entry: None
+    ) -> CacheEntry | None:
         """The whole file in the cache, held there until `release`; None when the cache has no room for it.
 
-        Without `network`, only what is there already. Raises CloudError when it cannot be had, StorageError.
+        Without `network`, only what is there already; `watch` gets the entry before it is fetched. Raises CloudError
+        when it cannot be had, StorageError.
         """
         for attempt in (1, 2):
             entry = await self._cache.acquire(self.library, track)
@@ -53,6 +73,7 @@ class Supply:
                     self._cache.release(entry)
                     return None
                 if not entry.complete:
+                    watch(entry)
                     demand = self._fetcher.demand(entry, track, Role.JOB)
                     try:
                         await demand.finished

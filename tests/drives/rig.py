@@ -16,7 +16,7 @@ from appliance.cloud.auth import TokenSource
 from appliance.cloud.client import CloudClient
 from appliance.cloud.models import Track
 from appliance.config import Cache as CacheSettings
-from appliance.drives import Drive, Drives, Supply
+from appliance.drives import Drive, Drives, Exports, Supply
 from appliance.drives.fill import Result
 from appliance.events import Bus, DriveChanged
 from appliance.health import Health
@@ -101,6 +101,7 @@ class Rig:
         self.jobs = Jobs(self.store, self.bus)
         supply = Supply(self.tracks, self.cache, self.fetcher, self.cloud)
         self.drives = Drives(self.plugs, self.store, self.jobs, supply, self.list, self.bus, self.health)
+        self.exports = Exports(self.drives, supply, self.jobs, self.bus)
         self.fetcher.local = self.drives.read
         self.bus.subscribe(DriveChanged, self.events.append)
         await self.jobs.open()
