@@ -108,8 +108,8 @@ class Commands:
             while True:
                 await changed.wait()
                 await asyncio.sleep(WATCH_INTERVAL)
-                while (left := told_at + WATCH_INTERVAL - loop.time()) > 0:  # one went out at once meanwhile
-                    await asyncio.sleep(left)
+                if loop.time() < told_at + WATCH_INTERVAL:
+                    continue  # one went out at once meanwhile
                 changed.clear()
                 tell()
         finally:
