@@ -49,6 +49,11 @@ does not, so `echo '{"cmd": "status"}' | socat - UNIX:PATH` gets its answer). A 
     drive_fill *   name: str                                    {"copied", "kept", "removed", "bytes", "missing":
                                                                  [{"id", "title", "reason"}], "full", "offline"};
                                                                 progress {"percent": 0-100}
+    drive_import * name: str                                    {"uploaded", "known", "failed": [{"path", "reason"}],
+                                                                 "bytes"}; progress {"percent": 0-100, "file"?: {"path",
+                                                                 "state", "percent", "reason"}}
+    drive_queue    name: str                                    [{"path", "state": queued | uploading | done |
+                                                                 duplicate | failed, "percent", "size", "reason"}]
     panel          -                                            never; events {"width", "height", "level": on | dim |
                                                                  off, "pages": base64, "words": [str]}
     panel_key      action: str, detents?: int = 0, steps?: int = 0, count?: int = 0        {}
@@ -163,7 +168,9 @@ ARGS: Mapping[str, type[Struct]] = {
     **dict.fromkeys(("cache_pin", "cache_unpin", "fetch"), What),
     **dict.fromkeys(("job_cancel", "job_retry"), JobId),
     "drive": Nothing,
-    **dict.fromkeys(("drive_adopt", "drive_forget", "drive_fill", "drive_eject"), DriveName),
+    **dict.fromkeys(
+        ("drive_adopt", "drive_forget", "drive_fill", "drive_eject", "drive_import", "drive_queue"), DriveName
+    ),
     "panel_key": PanelKey,
     "play": Play,
     "seek": Seek,

@@ -224,10 +224,11 @@ def _remember(key: str, sha256: str, track_id: int) -> tuple[str, tuple[object, 
 
 def _local_name(arriving: Arrived) -> str:
     """The last part of the name that the client gave. Raises ApiError 415 when it is no kind of music."""
-    name = safe_name(Path(arriving.name.replace("\\", "/")).name, "")
-    if paths.mime(name.encode()) is None:
-        raise ApiError(415, "unsupported_media_type", f"{clean(name) or 'the file'}: not a kind of music served here")
-    return name
+    given = clean(Path(arriving.name.replace("\\", "/")).name)
+    suffix = Path(given).suffix
+    if paths.mime(given.encode("utf-8", "replace")) is None:
+        raise ApiError(415, "unsupported_media_type", f"{given[:100] or 'the file'}: not a kind of music served here")
+    return safe_name(given[: -len(suffix)], "Untitled") + suffix  # a name that is cut keeps its kind
 
 
 def _file_name(facts: Facts, suffix: str) -> str:
@@ -243,10 +244,8 @@ def _make_directory(root: bytes, folder: bytes) -> int:
     descriptor = paths.open_directory(root, b"")
     try:
         for part in folder.split(b"/"):
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(part, 0o755, dir_fd=descriptor)
-            except FileExistsError:
-                pass
             os.fsync(descriptor)  # also where it was there: a crash may have kept it from being synced
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             deeper = os.open(part, flags, dir_fd=descriptor)
