@@ -126,7 +126,11 @@ class IngestRun:
             if file.percent != before:
                 self._note(file)
 
+        settled = _ours(file)  # what it means when the server has it: by what was sent before this try
+
         def attempt() -> Awaitable[bool]:
+            nonlocal settled
+            settled = _ours(file)
             source: Callable[[int, int], AsyncIterator[bytes]] = lambda a, b: self._source(file, a, b)  # noqa: E731
             return self._uploader.send(_music(file), self._key(file), source, sent, older=self._older)
 
@@ -146,7 +150,7 @@ class IngestRun:
             self._not_readable(file, error)
         else:
             self._full = self._failing = self._unreadable = 0
-            self._settle(file, _ours(file) if duplicate else "done")
+            self._settle(file, settled if duplicate else "done")
 
     async def _again(self, work: Callable[[], Awaitable[T]], got: Callable[[], int] = lambda: 0) -> T:
         """`work`, again with growing pauses as long as `got` grows, else ATTEMPTS times. Raises the last error."""

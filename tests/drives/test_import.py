@@ -105,7 +105,7 @@ async def test_c10_r6_what_is_no_music_fails_alone_and_names_are_harmless(tmp_pa
         (stick / "text.flac").write_text("no music at all\n" * 50)
         (stick / "broken.mp3").write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x0f" + bytes(300))
         long = "x" * 230 + ".flac"
-        tagged(stick / "..a\n\x1b[31m..\\b.flac", audio, title="../../up", artist="../..", album="/etc")
+        tagged(stick / "a..\n\x1b[31m..\\b.flac", audio, title="../../up", artist="../..", album="/etc")
         tagged(stick / long, audio, title="L" * 300, artist="A", album="B")
         outside = tagged(tmp_path / "outside.flac", audio, title="Outside", artist="O", album="O")
         (stick / "link.flac").symlink_to(outside)
