@@ -77,7 +77,13 @@ class App:
             return
         if scope["type"] != "http":
             return
-        started = False
+        started = over = False
+
+        async def body() -> Message:
+            nonlocal over
+            message = await receive()
+            over = message["type"] != "http.request" or not message.get("more_body")
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal started
@@ -85,7 +91,7 @@ class App:
             await send(message)
 
         try:
-            await self._dispatch(scope, receive, watched)
+            await self._dispatch(scope, body, watched)
             return
         except ApiError as raised:
             error = raised
@@ -100,7 +106,8 @@ class App:
             log.exception("a request failed")
             error = ApiError(500, "internal", "the server made a mistake; its log says which")
         if not started:
-            await drain(scope, receive)
+            if not over:
+                await drain(scope, receive)
             await error_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
