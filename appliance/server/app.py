@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -93,6 +94,10 @@ class App:
         try:
             await self._dispatch(scope, body, watched)
             return
+        except asyncio.CancelledError:
+            if self.files.stopping:  # a client that reads nothing was waited for long enough
+                return
+            raise
         except ApiError as raised:
             error = raised
         except HTTPException as raised:
