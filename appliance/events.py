@@ -74,6 +74,16 @@ class DriveChanged(Event, frozen=True):
     message: str = ""
 
 
+class ImportChanged(Event, frozen=True):
+    """A file that job number `job` imports changed its state: queued, uploading, done, duplicate or failed (C10)."""
+
+    job: int
+    path: str
+    state: str
+    percent: int
+    reason: str | None
+
+
 class SignIn(Event, frozen=True):
     """A sign-in waits for `code` to be typed at `url`, for `expires_in` seconds; an empty code: it is over (A3)."""
 

@@ -32,7 +32,7 @@ from appliance.control.export import ExportCommands
 from appliance.control.server import ControlServer
 from appliance.control.signing import Signing
 from appliance.control.status import StatusSource
-from appliance.drives import Drives, Exports, Supply
+from appliance.drives import Drives, Exports, Ingest, Supply
 from appliance.engine import Engine, EngineEvent
 from appliance.errors import ChadboxError, TokenRejected
 from appliance.events import Bus, LibraryChanged, StatusChanged, TrackPlayed
@@ -96,6 +96,11 @@ class App:
         status = StatusSource(player, self.library, self.cache, self.health)
         drives, exports = self._make_drives()
         status.drives = drives.documents
+        ingest = Ingest(
+            drives, self.store, self.jobs, self.cloud, self.bus, lambda: self.library.library_id or "",
+            lambda: self.fetcher.urgent, automatic=settings.drives.import_,
+        )  # fmt: skip
+        ingest.uploaded = self._look_again.set
         hardware = self.hardware = Hardware(settings, self.health)
         panel = self._make_panel(player, status, hardware)
         commands = Commands(player, self.library, self.cache, self.jobs, fetching, status, self.bus, panel)
@@ -105,7 +110,7 @@ class App:
         table = {
             **commands.table(),
             **Signing(login).table(),
-            **DriveCommands(drives, self.jobs, self.bus).table(),
+            **DriveCommands(drives, ingest, self.jobs, self.bus).table(),
             **ExportCommands(exports, player, self.library, self.jobs).table(),
         }
         control = ControlServer(settings.control.socket, table)
@@ -114,10 +119,12 @@ class App:
         await hardware.open_mixer(player)
         await player.open()
         self._on_close("player", player.close)
+        await ingest.open()
         await self.jobs.open()
         self._on_close("jobs", self.jobs.close)
         await drives.open()
         self._on_close("drives", drives.close)
+        self._on_close("import", ingest.close)
         self.bus.subscribe(TrackPlayed, lambda event: self._spawn(self._record(event)))
         self.bus.subscribe(LibraryChanged, lambda _: self.fetcher.retry_now())
         self.tokens.on_refreshed = self._token_refreshed

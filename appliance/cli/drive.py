@@ -63,6 +63,43 @@ def fill(call: Call) -> int:
     return 0
 
 
+def import_(call: Call) -> int:
+    """Exit code 1 when files failed and none is on the server."""
+    with Progress("import") as progress:
+        doc = document(call.client().call("drive_import", {"name": call.line.text}, progress.update))
+    failed = [item for item in doc.get("failed") or [] if isinstance(item, dict)]
+    uploaded, known = int(number(doc.get("uploaded"))), int(number(doc.get("known")))
+    if call.json:
+        show_json(doc)
+    else:
+        table(("File", "Reason"), [(i.get("path"), i.get("reason")) for i in failed], "", "01")
+        tail = f": {clean(failed[0].get('reason'))}" if failed else ""
+        say(f"{uploaded:,} uploaded, {known:,} there already, {len(failed):,} failed{tail}")
+    if failed and not uploaded and not known:
+        complain(f"nothing could be imported: {clean(failed[0].get('path'))}: {clean(failed[0].get('reason'))}")
+        return 1
+    return 0
+
+
+def queue(call: Call) -> int:
+    answer = call.client().call("drive_queue", {"name": call.line.text})
+    files = [file for file in answer if isinstance(file, dict)] if isinstance(answer, list) else []
+    if call.json:
+        show_json(files)
+        return 0
+    if not files:
+        say("nothing was imported from this drive yet")
+    table(("File", "State", "Bytes", "Reason"), map(_file, files), right="2", flexible="03")
+    return 0
+
+
+def _file(file: Doc) -> tuple[object, ...]:
+    state = clean(file.get("state"))
+    if state == "uploading":
+        state += f" {int(number(file.get('percent')))}%"
+    return file.get("path"), state, size(file.get("size")), file.get("reason") or ""
+
+
 def _change(call: Call, cmd: str, done: str) -> int:
     doc = call.ask(cmd, name=call.line.text)
     if call.json:

@@ -38,6 +38,8 @@ _SUMMARY = {
     "drive adopt": "allow the box to write to this drive, and fill it",
     "drive forget": "take that back; the music on it stays",
     "drive fill": "copy what you will want to hear on the way",
+    "drive import": "send the music on it to the server, as far as that lacks it",
+    "drive queue": "the files of its last import and what became of each",
     "drive eject": "make it safe to pull out",
     "export": "copy music to a folder or an adopted drive; --reaper: with a project",
     "panel": "the front panel in this terminal; --plain: its text alone",

@@ -69,6 +69,8 @@ COMMANDS: dict[str, Command] = {
     "drive adopt": Command("drive:adopt", "NAME", 1, ANY),
     "drive forget": Command("drive:forget", "NAME", 1, ANY),
     "drive fill": Command("drive:fill", "NAME", 1, ANY),
+    "drive import": Command("drive:import_", "NAME [--json]", 1, ANY),
+    "drive queue": Command("drive:queue", "NAME [--json]", 1, ANY),
     "drive eject": Command("drive:eject", "NAME", 1, ANY),
     "export": Command(
         "export:export",

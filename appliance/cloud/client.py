@@ -13,7 +13,7 @@ import msgspec
 from appliance.cloud import older
 from appliance.cloud.auth import TokenSource
 from appliance.cloud.body import Body, check_status, read_headers
-from appliance.cloud.http import Http, Response, host_of
+from appliance.cloud.http import Http, Response, Stream, host_of
 from appliance.cloud.models import Id, Stats, Track
 from appliance.cloud.timing import Timing
 from appliance.errors import CloudError, Gone, SequenceExpired, ServerError, TokenRejected
@@ -102,7 +102,7 @@ class CloudClient:
             headers["Range"] = f"bytes={start}-{stop - 1}"
             if etag is not None:
                 headers["If-Range"] = etag
-        async with self._authorised("GET", url, headers) as response:
+        async with self.authorised("GET", url, headers) as response:
             yield read_headers(response, start, stop)
 
     async def is_itself(self) -> bool:
@@ -118,7 +118,7 @@ class CloudClient:
     async def report_plays(self, plays: bytes) -> None:
         """Send a JSON array of plays. Raises Gone (403, 404, 405), ServerError with the status, Offline ..."""
         headers = {"Content-Type": "application/json"}
-        async with self._authorised("POST", self.http.url("/api/v1/plays"), headers, plays) as response:
+        async with self.authorised("POST", self.http.url("/api/v1/plays"), headers, plays) as response:
             if response.status in (403, 404, 405, 501):
                 raise Gone(f"{host_of(response.url)} takes no plays", status=response.status)
             check_status(response)
@@ -129,7 +129,7 @@ class CloudClient:
         await self.http.close()
 
     async def _get(self, path: str) -> bytes:
-        async with self._authorised("GET", self.http.url(path)) as response:
+        async with self.authorised("GET", self.http.url(path)) as response:
             body = await response.body(MAX_PAGE)
             if response.status in (403, 404, 410):
                 raise Gone(f"{host_of(response.url)} has no {path.partition('?')[0]}", status=response.status)
@@ -137,8 +137,8 @@ class CloudClient:
             return body
 
     @asynccontextmanager
-    async def _authorised(
-        self, method: str, url: str, headers: dict[str, str] | None = None, content: bytes | None = None
+    async def authorised(
+        self, method: str, url: str, headers: dict[str, str] | None = None, content: bytes | Stream | None = None
     ) -> AsyncIterator[Response]:
         """An exchange that survives one 401, if another token is to be had; one renewal serves all who wait."""
         for attempt in (1, 2):

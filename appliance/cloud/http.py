@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
+
+from msgspec import Struct
 
 from appliance.cloud.timing import Timing
 from appliance.errors import BadAddress, ChadboxError, ClockUnset, Offline, ServerError, Untrusted
@@ -27,6 +29,13 @@ MAX_REDIRECTS = 5
 CONNECTIONS = 6
 REDIRECTS = (301, 302, 303, 307, 308)
 USER_AGENT = b"chadbox"
+
+
+class Stream(Struct, frozen=True):
+    """A body of `size` bytes that is made while it is sent; `start` begins it anew, as after a 401 or a redirect."""
+
+    size: int
+    start: Callable[[], AsyncIterator[bytes]]
 
 
 class Response:
@@ -115,13 +124,14 @@ class Http:
         method: str,
         url: str,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Stream | None = None,
         *,
         private: bool = False,
     ) -> AsyncIterator[Response]:
         """Send a request, follow redirects, give the response; the connection is returned at the end of the block.
 
-        A `private` one has a secret in its body: it goes to no other host, and without the token in the header.
+        A `private` one has a secret in its body: it goes to no other host, and without the token in the header. A
+        Stream, a file of the owner's, goes to no other host either; what it raises while it is sent comes out here.
 
         Raises Offline (no connection, time-out, reset) and ServerError (no HTTP, too many redirects).
         """
@@ -136,20 +146,25 @@ class Http:
             ]
             if private and not self.may_carry_token(target):
                 raise ServerError(f"{host_of(url)} sends the sign-in to another host, {host_of(target)}; not done")
+            if isinstance(content, Stream) and not self.may_carry_token(target):
+                raise ServerError(f"{host_of(url)} sends uploads to another host, {host_of(target)}; not done")
             token = self.tokens.header() if not private and self.may_carry_token(target) else None
             if token:
                 send.append((b"Authorization", token))
             send += [(k.encode("ascii"), v.encode("latin-1")) for k, v in (headers or {}).items()]
+            body: bytes | AsyncIterator[bytes] | None
+            timing, wait = self.timing, self.timing.stall
+            if isinstance(content, Stream):
+                size, body, wait = content.size, content.start(), timing.accept
+            else:
+                size, body = len(content or b""), content
             if content is not None:
-                send.append((b"Content-Length", str(len(content)).encode()))
-            timing = self.timing
-            timeouts = {"connect": timing.connect, "read": timing.stall, "write": timing.stall, "pool": POOL_TIMEOUT}
+                send.append((b"Content-Length", str(size).encode()))
+            timeouts = {"connect": timing.connect, "read": wait, "write": timing.stall, "pool": POOL_TIMEOUT}
             async with _translated(target), asyncio.timeout(None) as deadline:
                 if content is None:  # an upload may take as long as it takes
                     deadline.reschedule(asyncio.get_running_loop().time() + timing.answer)
-                request = httpcore.Request(
-                    method, target, headers=send, content=content, extensions={"timeout": timeouts}
-                )
+                request = httpcore.Request(method, target, headers=send, content=body, extensions={"timeout": timeouts})
                 raw = await self._connections().handle_async_request(request)
             try:
                 response = Response(raw, target, timing)

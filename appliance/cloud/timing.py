@@ -14,6 +14,7 @@ class Timing(Struct, frozen=True):
     connect: float = 10.0
     stall: float = 10.0  # without a byte: the connection is dead
     answer: float = 20.0  # until the headers of an answer are there, however they trickle
+    accept: float = 120.0  # until a file that was sent is answered: the server syncs it and reads its tags
     slowest: float = 1024.0  # bytes a second, over `stall`: what comes slower than this counts as a stall
     keepalive: float = 100.0  # a warm connection saves a round trip when a key is pressed
     retries: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # after the 1st, 2nd ... failure

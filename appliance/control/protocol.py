@@ -64,6 +64,11 @@ does not, so `echo '{"cmd": "status"}' | socat - UNIX:PATH` gets its answer). A 
     export_damaged track: str                                   {}; the file that was lent is not what it should be
     export_moved   job: int, percent: int                       {}
     export_ended   job: int, copied?, kept?, bytes?: int, missing?: [{"id", "title", "reason"}], error?: str    {}
+    drive_import * name: str                                    {"uploaded", "known", "failed": [{"path", "reason"}],
+                                                                 "bytes"}; progress {"percent": 0-100, "file"?: {"path",
+                                                                 "state", "percent", "reason"}}
+    drive_queue    name: str                                    [{"path", "state": queued | uploading | done |
+                                                                 duplicate | failed, "percent", "size", "reason"}]
     panel          -                                            never; events {"width", "height", "level": on | dim |
                                                                  off, "pages": base64, "words": [str]}
     panel_key      action: str, detents?: int = 0, steps?: int = 0, count?: int = 0        {}
@@ -231,6 +236,9 @@ ARGS: Mapping[str, type[Struct]] = {
     "export_damaged": ExportDamaged,
     "export_moved": ExportMoved,
     "export_ended": ExportEnded,
+    **dict.fromkeys(
+        ("drive_adopt", "drive_forget", "drive_fill", "drive_eject", "drive_import", "drive_queue"), DriveName
+    ),
     "panel_key": PanelKey,
     "play": Play,
     "seek": Seek,

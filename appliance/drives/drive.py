@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from appliance.drives import manifest as lists
 from appliance.drives.manifest import Manifest
@@ -12,6 +13,13 @@ from appliance.drives.thread import DriveThread
 from appliance.drives.tree import Tree
 
 READY = ("ready", "filling", "full")
+
+
+class Guest(Protocol):
+    """Somebody else who has the drive open: told to let go before it is unmounted, and when it was pulled."""
+
+    async def close(self) -> None: ...
+    def lose(self) -> None: ...
 
 
 class Drive:
@@ -38,6 +46,7 @@ class Drive:
         self.missing: list[lists.Missing] = []
         self.offline = False  # the last fill lacked the network
         self.thread = DriveThread(self.name)
+        self.guests: list[Guest] = []
 
     async def open(self, path: Path) -> str:
         """Look at what is mounted at `path`; the id of the box that adopted it. OSError, DriveError."""
@@ -65,6 +74,8 @@ class Drive:
 
     async def close(self) -> None:
         """Let go of everything, so that it can be unmounted."""
+        while self.guests:
+            await self.guests.pop().close()
         if self.shelf is not None:
             await self.shelf.close()
             self.shelf = None
@@ -74,6 +85,8 @@ class Drive:
 
     def lose(self) -> None:
         """It was pulled out."""
+        while self.guests:
+            self.guests.pop().lose()
         if self.shelf is not None:
             self.shelf.lose()
         self.thread.lose(*([self.tree.close] if self.tree is not None else []))

@@ -67,6 +67,8 @@ class Drives:
         self._results: dict[int, Result] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn: dict[str, asyncio.Lock] = {}
+        self.on_ready: Callable[[Drive], None] = lambda drive: None  # it can be read
+        self.before_eject: Callable[[Drive], Awaitable[None]] = _nobody
         jobs.register(KIND, self._fill_job, concurrency=2, attempts=3)
 
     async def open(self) -> None:
@@ -213,6 +215,7 @@ class Drives:
             return drive
         self._set(drive, "ejecting")
         await self._stop_fill(drive)
+        await self.before_eject(drive)
         async with self._lock(drive):
             self._set(drive, "ejecting")
             try:
@@ -264,9 +267,11 @@ class Drives:
                 await self._mount(drive, writable=False)
             if not drive.adopted:
                 self._set(drive, "not-adopted")
+                self.on_ready(drive)
                 return
             await self._ready(drive)
         await self._submit(drive)
+        self.on_ready(drive)
 
     async def _mount(self, drive: Drive, *, writable: bool) -> None:
         """(Re)mount; `adopted` then says whether the drive carries our mark and we know it. Errors become its state."""
@@ -404,6 +409,10 @@ class Drives:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _nobody(drive: Drive) -> None:
+    """Nobody else has the drive open."""
 
 
 def _summary(result: Result) -> str:

@@ -22,13 +22,14 @@ from appliance.server.auth import MAX_TTL, Shares
 from appliance.server.browse import CATEGORIES, Browser
 from appliance.server.catalog import Catalog
 from appliance.server.delta import Delta
-from appliance.server.errors import ApiError, bad_request, not_found
-from appliance.server.intake import Arriving, json_body, receive_multipart, receive_raw
+from appliance.server.errors import ApiError, bad_request, json_response, not_found
+from appliance.server.intake import json_body
 from appliance.server.origin import origin
 from appliance.server.paths import suffix
 from appliance.server.scan import Scanner
 from appliance.server.text import clean
 from appliance.server.upload import Uploads
+from appliance.server.uploading import Uploading
 
 T = TypeVar("T")
 THREADS = 4
@@ -82,7 +83,8 @@ class Api:
     def __init__(
         self, catalog: Catalog, browser: Browser, scanner: Scanner, uploads: Uploads | None, shares: Shares
     ) -> None:
-        self.catalog, self.browser, self.scanner, self.uploads, self.shares = catalog, browser, scanner, uploads, shares
+        self.catalog, self.browser, self.scanner, self.shares = catalog, browser, scanner, shares
+        self.uploading = Uploading(uploads, self.run)
         self.delta = Delta(catalog.db)
         self._pool = ThreadPoolExecutor(THREADS, "api")
 
@@ -99,8 +101,10 @@ class Api:
             *older("/cat/{category}", self.category, "GET"),
             *older("/album/{id}/tracks", self.album, "GET"),
             *older("/rescan", self.rescan, "POST"),
-            *older("/upload", self.upload, "POST"),
-            *older("/upload", self.upload_raw, "PUT"),
+            *older("/upload", self.uploading.upload, "POST"),
+            *older("/upload", self.uploading.upload_raw, "PUT"),
+            Route("/api/v1/upload/{key}", self.uploading.offset, methods=["HEAD"]),
+            Route("/api/v1/upload/{key}", self.uploading.piece, methods=["PATCH"]),
             Route("/api/v1/search", self.search, methods=["GET"]),
             Route("/api/v1/library", self.library, methods=["GET"]),
             Route("/api/v1/exists", self.exists, methods=["POST"]),
@@ -116,7 +120,7 @@ class Api:
 
     async def answer(self, fn: Callable[[], Any], status: int = 200) -> Response:
         """What `fn` gives, as JSON; both are made on a thread."""
-        return _json(await self.run(lambda: msgspec.json.encode(fn())), status)
+        return json_response(await self.run(lambda: msgspec.json.encode(fn())), status)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class Api:
         return await self.answer(self.browser.stats)
 
     async def categories(self, request: Request) -> Response:
-        return _json(msgspec.json.encode({"categories": CATEGORIES}))
+        return json_response(msgspec.json.encode({"categories": CATEGORIES}))
 
     async def category(self, request: Request) -> Response:
         offset, limit = _integer(request, "offset", 0, 0), _integer(request, "limit", 100, 1, 10_000)
@@ -222,50 +226,7 @@ class Api:
         track = await self.run(lambda: self.browser.track(_id(wanted.track_id, "track")))
         path, expires = self.shares.path(track.id, wanted.ttl, suffix(track.url.encode()))
         until = datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z")
-        return _json(msgspec.json.encode({"url": origin(request) + path, "expires_at": until}))
-
-    async def upload(self, request: Request) -> Response:
-        key = request.headers.get("x-idempotency-key")
-        track, known = await self._receive(request, receive_multipart, key)
-        return _json(msgspec.json.encode({"track": track, "duplicate": known}), 200 if known else 201)
-
-    async def upload_raw(self, request: Request) -> Response:
-        """The way of today's server, with its own shape of errors."""
-        try:
-            _, known = await self._receive(request, receive_raw, None)
-        except ApiError as error:
-            status = error.status if error.status in (409, 413, 507) else 400
-            return _json(msgspec.json.encode({"status": "error", "message": error.message}), status)
-        if known:
-            message = "this music is in the library already"
-            return _json(msgspec.json.encode({"status": "error", "message": message}), 409)
-        return _json(msgspec.json.encode({"status": "imported", "tracks_added": 1, "albums_updated": 1}))
-
-    async def _receive(
-        self, request: Request, receive: Callable[[Request, Arriving], Awaitable[None]], key: str | None
-    ) -> tuple[Any, bool]:
-        if self.uploads is None:
-            raise ApiError(507, "storage", "no music folder can be written")
-        uploads = self.uploads
-        arriving = uploads.begin()
-        try:
-            await receive(request, arriving)
-            if not arriving.size:
-                raise bad_request("the file is empty")
-            digest = await arriving.finish()
-            # on a thread of its own: reading tags and syncing may take a while, and browsing goes on
-            return await asyncio.shield(asyncio.to_thread(uploads.take, arriving, digest, key))
-        finally:
-            await asyncio.shield(asyncio.to_thread(uploads.discard, arriving))
-
-
-def _json(data: bytes, status: int = 200) -> Response:
-    return Response(data, status, media_type="application/json")
-
-
-def error_response(error: ApiError) -> Response:
-    body = msgspec.json.encode({"error": {"code": error.code, "message": error.message}})
-    return Response(body, error.status, error.headers, "application/json")
+        return json_response(msgspec.json.encode({"url": origin(request) + path, "expires_at": until}))
 
 
 def _integer(request: Request, name: str, default: int, least: int, most: int = 2**62) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -12,14 +13,15 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.routing import Router
 
-from appliance.server.api import Api, error_response
+from appliance.server.api import Api
 from appliance.server.auth import Bearer, Shares
 from appliance.server.browse import Browser
 from appliance.server.catalog import Catalog
 from appliance.server.db import DATABASE, Database
-from appliance.server.errors import ApiError
+from appliance.server.errors import ApiError, error_response
 from appliance.server.files import FileServer, Message, Receive, Send
 from appliance.server.hashing import Hasher
+from appliance.server.intake import drain
 from appliance.server.oauth import OPEN, OAuth
 from appliance.server.paths import printable
 from appliance.server.scan import Scanner
@@ -44,8 +46,8 @@ class App:
         self.scanner = Scanner(self.catalog, roots)
         self.hasher = Hasher(self.scanner, busy=lambda: self.files.active > 0)
         self.shares = Shares(self.database.meta("share_key"))
-        uploads = Uploads(self.catalog, self.browser, self.hasher, roots, max_upload) if roots else None
-        self.api = Api(self.catalog, self.browser, self.scanner, uploads, self.shares)
+        self.uploads = Uploads(self.catalog, self.browser, self.hasher, roots, max_upload) if roots else None
+        self.api = Api(self.catalog, self.browser, self.scanner, self.uploads, self.shares)
         self.sign_ins = SignIns(self.database, lives)
         self._bearer = Bearer(token, self.sign_ins)
         routes = [*self.api.routes(), *OAuth(self.sign_ins, self.api.run).routes()]
@@ -63,6 +65,8 @@ class App:
 
     def close(self) -> None:
         self.files.close()
+        if self.uploads is not None:
+            self.uploads.close()
         self.scanner.stop()
         self.hasher.stop()
         self.api.close()
@@ -74,7 +78,13 @@ class App:
             return
         if scope["type"] != "http":
             return
-        started = False
+        started = over = False
+
+        async def body() -> Message:
+            nonlocal over
+            message = await receive()
+            over = message["type"] != "http.request" or not message.get("more_body")
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal started
@@ -82,8 +92,12 @@ class App:
             await send(message)
 
         try:
-            await self._dispatch(scope, receive, watched)
+            await self._dispatch(scope, body, watched)
             return
+        except asyncio.CancelledError:
+            if self.files.stopping:  # a client that reads nothing was waited for long enough
+                return
+            raise
         except ApiError as raised:
             error = raised
         except HTTPException as raised:
@@ -97,6 +111,8 @@ class App:
             log.exception("a request failed")
             error = ApiError(500, "internal", "the server made a mistake; its log says which")
         if not started:
+            if not over:
+                await drain(scope, receive)
             await error_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:

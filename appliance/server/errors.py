@@ -1,8 +1,11 @@
-"""The one shape of an error answer: `{"error": {"code", "message"}}`."""
+"""Answers in JSON, and the one shape of an error: `{"error": {"code", "message"}}`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import msgspec
+from starlette.responses import Response
 
 
 class ApiError(Exception):
@@ -22,3 +25,12 @@ def bad_request(message: str) -> ApiError:
 
 def not_found(what: str) -> ApiError:
     return ApiError(404, "not_found", f"{what}: no such thing on this server")
+
+
+def json_response(data: bytes, status: int = 200) -> Response:
+    return Response(data, status, media_type="application/json")
+
+
+def error_response(error: ApiError) -> Response:
+    body = msgspec.json.encode({"error": {"code": error.code, "message": error.message}})
+    return Response(body, error.status, error.headers, "application/json")

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import unquote
@@ -21,6 +21,9 @@ T = TypeVar("T")
 MAX_JSON = 4 << 20
 BUFFER = 1 << 20  # bytes that are collected before a thread writes them
 SPARE = 64 << 20  # of the disk that stays free
+MAX_DRAIN, DRAINING = 8 << 20, 5.0  # bytes and seconds of a refused body that are waited for
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 async def json_body(request: Request, kind: type[T]) -> T:
@@ -29,7 +32,7 @@ async def json_body(request: Request, kind: type[T]) -> T:
     too_large = ApiError(413, "too_large", f"at most {MAX_JSON} bytes of JSON are taken")
     if _length(request) > MAX_JSON:
         raise too_large
-    async for chunk in _chunks(request):
+    async for chunk in chunks(request):
         data += chunk
         if len(data) > MAX_JSON:
             raise too_large
@@ -94,10 +97,8 @@ class Arriving:
 async def receive_raw(request: Request, arriving: Arriving) -> None:
     """A body that is the file itself, named by X-Filename (which may be percent-encoded)."""
     _check_length(request, arriving)
-    arriving.name = unquote(request.headers.get("x-filename", ""))
-    if not arriving.name:
-        raise bad_request("name the file with X-Filename")
-    async for chunk in _chunks(request):
+    arriving.name = file_name(request)
+    async for chunk in chunks(request):
         await arriving.feed(chunk)
 
 
@@ -124,7 +125,7 @@ async def receive_multipart(request: Request, arriving: Arriving) -> None:
     }
     try:
         parser = MultipartParser(boundary, callbacks)
-        async for chunk in _chunks(request):
+        async for chunk in chunks(request):
             parser.write(chunk)
             if collector.data:
                 data, collector.data = bytes(collector.data), bytearray()
@@ -186,7 +187,15 @@ def storage_error(error: OSError) -> ApiError:
     return ApiError(507, "storage", f"the music folder cannot be written: {error.strerror}; check its owner and mode")
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
+def file_name(request: Request) -> str:
+    """What X-Filename says, which may be percent-encoded. Raises ApiError 400 when it says nothing."""
+    name = unquote(request.headers.get("x-filename", ""))
+    if not name:
+        raise bad_request("name the file with X-Filename")
+    return name
+
+
+async def chunks(request: Request) -> AsyncIterator[bytes]:
     try:
         async for chunk in request.stream():
             yield chunk
@@ -204,9 +213,31 @@ def _check_length(request: Request, arriving: Arriving) -> None:
     length = _length(request)
     if length > arriving.limit + 65_536:
         raise ApiError(413, "too_large", f"at most {arriving.limit} bytes are taken")
+    check_space(arriving.folder.parent.parent, length)
+
+
+def check_space(folder: Path, length: int) -> None:
+    """ApiError 507 when `length` more bytes would fill the disk of `folder`."""
     try:
-        space = os.statvfs(arriving.folder.parent.parent)
+        space = os.statvfs(folder)
     except OSError as error:
         raise storage_error(error) from error
     if length + SPARE > space.f_bavail * space.f_frsize:
         raise ApiError(507, "insufficient_storage", "the disk of the music folder is full")
+
+
+async def drain(scope: Mapping[str, Any], receive: Receive) -> None:
+    """Read what is left of a body that was refused, up to a limit.
+
+    Closing a connection with unread bytes on it resets it, and the client may never see why it was refused.
+    """
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        return  # it has not sent its body yet
+    left = MAX_DRAIN
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(DRAINING):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return

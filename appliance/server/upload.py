@@ -3,16 +3,20 @@
     arrive in ROOT/.chadbox-upload/ID/ (synced)  ->  known key or audio: answer with that track
                                                  ->  link to Artist/Album/NN Title.ext, sync the folder, record
 
-A crash before the record leaves a file that the scan at the next launch finds, and a repeated upload of it is known by
-its hash. What is in `.chadbox-upload` at launch is left over from a crash and removed (R8).
+A crash before the record leaves a file that the scan at the next launch finds, and that a repeated upload, which would
+get the same name, finds as well. What is in `.chadbox-upload` at launch is left over from a crash and removed (R8), but
+for files that come in pieces (partial.py). Known audio has the same SHA-256, else the same artist, title and, within
+2 s, duration (S3).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
+import stat
 import threading
 import time
 import uuid
@@ -26,12 +30,16 @@ from appliance.server.errors import ApiError, bad_request
 from appliance.server.hashing import Hasher
 from appliance.server.intake import Arriving, storage_error
 from appliance.server.models import Facts, Track
+from appliance.server.partial import PREFIX, Part, Parts
 from appliance.server.text import UNKNOWN_ALBUM, UNKNOWN_ARTIST, clean, safe_name
 from appliance.server.worker import Reader, Stopped
 
 log = logging.getLogger(__name__)
 FOLDER = ".chadbox-upload"
 MAX_KEY = 200
+READER_STAYS = 5.0  # seconds that the tag reader waits for another file; starting it takes longer than reading one
+
+Arrived = Arriving | Part
 
 
 class Uploads:
@@ -41,43 +49,71 @@ class Uploads:
         self.catalog, self.browser, self.hasher, self.limit = catalog, browser, hasher, limit
         self.roots = roots
         self._one = threading.Lock()  # comparing and recording happen for one upload at a time
+        self._reader: Reader | None = None
+        self._rest: threading.Timer | None = None
+        self._closed = False
         for path in roots.values():
-            shutil.rmtree(os.path.join(os.fsdecode(path), FOLDER), ignore_errors=True)
+            _clear(Path(os.fsdecode(path)) / FOLDER)
+        self.parts = Parts(self._folder, limit)
+        self.parts.tidy()
+
+    @property
+    def _folder(self) -> Path:
+        return Path(os.fsdecode(next(iter(self.roots.values())))) / FOLDER
 
     def begin(self) -> Arriving:
         """A place for a file to arrive in; give it to `discard` whatever happens."""
-        root = Path(os.fsdecode(next(iter(self.roots.values()))))
-        return Arriving(root / FOLDER / uuid.uuid4().hex, self.limit)
+        return Arriving(self._folder / uuid.uuid4().hex, self.limit)
 
-    def discard(self, arriving: Arriving) -> None:
+    def discard(self, arriving: Arrived) -> None:
         arriving.close()
         shutil.rmtree(arriving.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             arriving.folder.parent.rmdir()  # only when nothing else is arriving
 
-    def take(self, arriving: Arriving, sha256: str, key: str | None) -> tuple[Track, bool]:
+    def known(self, key: str, sha256: str | None = None) -> Track | None:
+        """The track that the file with this key became. Blocks. Raises ApiError 400, and 409 for another file."""
+        check_key(key)
+        track_id = self._known_key(key, sha256)
+        return self.browser.track(track_id) if track_id is not None else None
+
+    def take(self, arriving: Arrived, sha256: str, key: str | None) -> tuple[Track, bool]:
         """(track, whether it was there already) of a file that has arrived. Blocks. Raises ApiError 409, 415, 507."""
-        if key is not None and not 0 < len(key) <= MAX_KEY:
-            raise bad_request(f"X-Idempotency-Key has 1 to {MAX_KEY} characters")
+        if key is not None:
+            check_key(key)
         _local_name(arriving)  # a kind of file that is not served is refused whatever is in it
         with self._one:
             track_id = self._known_key(key, sha256) if key is not None else None
             if track_id is None:
                 track_id = self._known_audio(arriving.size, sha256)
                 if track_id is None:
-                    return self._import(arriving, sha256, key), False
-                if key is not None:
-                    with self.catalog.db.write() as tx:
-                        tx.sql.execute(*_remember(key, sha256, track_id))
-            return self.browser.track(track_id, deleted=True), True
+                    return self._import(arriving, sha256, key)
+                self._note(key, sha256, track_id)
+            return self.browser.track(track_id), True
 
-    def _known_key(self, key: str, sha256: str) -> int | None:
+    def close(self) -> None:
+        """End the tag reader; what is being read is answered with 503."""
+        self._closed = True
+        if self._reader is not None:
+            self._reader.close()
+        if self._rest is not None:
+            self._rest.cancel()
+
+    def _note(self, key: str | None, sha256: str, track_id: int) -> None:
+        if key is not None:
+            with self.catalog.db.write() as tx:
+                tx.sql.execute(*_remember(key, sha256, track_id))
+
+    def _known_key(self, key: str, sha256: str | None) -> int | None:
+        """A key whose track was deleted since is as good as new: the person wants the music back."""
         row = self.catalog.db.reader.execute(
-            "SELECT sha256, track_id FROM idempotency WHERE key = ?", (key,)
+            "SELECT i.sha256, t.id FROM idempotency i LEFT JOIN track t ON t.id = i.track_id AND t.deleted_at IS NULL "
+            "WHERE i.key = ?",
+            (key,),
         ).fetchone()
-        if row is not None and row[0] != sha256:
+        if row is not None and sha256 is not None and row[0] != sha256:
             raise ApiError(409, "idempotency_conflict", "this X-Idempotency-Key was used for another file")
-        return int(row[1]) if row else None
+        return int(row[1]) if row and row[1] is not None else None
 
     def _known_audio(self, size: int, sha256: str) -> int | None:
         """The track with this hash; what has no hash yet but the same size is hashed now."""
@@ -98,7 +134,7 @@ class Uploads:
             self.catalog.set_hashes(found)
         return self.browser.find(sha256, None, None, None)
 
-    def _import(self, arriving: Arriving, sha256: str, key: str | None) -> Track:
+    def _import(self, arriving: Arrived, sha256: str, key: str | None) -> tuple[Track, bool]:
         name = _local_name(arriving)
         local = arriving.folder / name
         try:
@@ -108,6 +144,11 @@ class Uploads:
         facts = self._read(arriving.folder, name)
         if facts.error is not None:
             raise ApiError(415, "unsupported_media_type", f"{clean(name)}: {facts.error}")
+        if facts.artist != UNKNOWN_ARTIST:
+            same = self.browser.find(None, facts.artist, facts.title, facts.duration)
+            if same is not None:
+                self._note(key, sha256, same)
+                return self.browser.track(same), True
         root_id, root = next(iter(self.roots.items()))
         artist = safe_name(facts.album_artist or facts.artist, UNKNOWN_ARTIST)
         folder = f"{artist}/{safe_name(facts.album, UNKNOWN_ALBUM)}".encode()
@@ -115,12 +156,15 @@ class Uploads:
         try:
             directory = _make_directory(root, folder)
             try:
-                facts.name = _place(os.fsencode(local), directory, _file_name(facts, Path(name).suffix.lower()))
+                wanted = _file_name(facts, Path(name).suffix.lower())
+                facts.name, placed = _place(os.fsencode(local), directory, wanted, sha256)
+                facts.mtime_ns = os.stat(facts.name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
                 try:
                     os.fsync(directory)
-                    return self._record(root_id, folder, facts, sha256, key)
+                    return self._record(root_id, folder, facts, sha256, key), False
                 except BaseException:
-                    os.unlink(facts.name, dir_fd=directory)
+                    if placed:
+                        os.unlink(facts.name, dir_fd=directory)
                     raise
             finally:
                 os.close(directory)
@@ -128,15 +172,26 @@ class Uploads:
             raise storage_error(error) from error
 
     def _read(self, folder: Path, name: str) -> Facts:
-        """What the tag reader, a process of its own, makes of a file that a stranger sent."""
-        reader = Reader()
+        """What the tag reader, a process of its own, makes of a file that a stranger sent; it stays for the next."""
+        if self._rest is not None:
+            self._rest.cancel()
+        if self._reader is None:
+            self._reader = Reader()
         try:
-            (facts,) = reader.read(os.fsencode(folder), [os.fsencode(name)])
+            if self._closed:
+                raise Stopped
+            (facts,) = self._reader.read(os.fsencode(folder), [os.fsencode(name)])
         except Stopped:
             raise ApiError(503, "stopping", "the server is stopping; send the file again") from None
-        finally:
-            reader.rest()
+        self._rest = threading.Timer(READER_STAYS, self._let_rest)
+        self._rest.daemon = True
+        self._rest.start()
         return facts
+
+    def _let_rest(self) -> None:
+        with self._one:
+            if self._reader is not None:
+                self._reader.rest()
 
     def _record(self, root_id: int, folder: bytes, facts: Facts, sha256: str, key: str | None) -> Track:
         gone: Callable[[int, bytes], bool] = lambda _root, _path: False  # noqa: E731  (a new file, whatever it is like)
@@ -148,16 +203,32 @@ class Uploads:
         return self.browser.track(track_id)
 
 
+def check_key(key: str) -> None:
+    """ApiError 400 for what is no idempotency key."""
+    if not 0 < len(key) <= MAX_KEY:
+        raise bad_request(f"X-Idempotency-Key has 1 to {MAX_KEY} characters")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a crash has left of files that came in one piece."""
+    with contextlib.suppress(OSError):
+        for left in folder.iterdir():
+            if not left.name.startswith(PREFIX):
+                shutil.rmtree(left, ignore_errors=True)
+        folder.rmdir()  # only when it is empty
+
+
 def _remember(key: str, sha256: str, track_id: int) -> tuple[str, tuple[object, ...]]:
     return "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)", (key, sha256, track_id, time.time())
 
 
-def _local_name(arriving: Arriving) -> str:
+def _local_name(arriving: Arrived) -> str:
     """The last part of the name that the client gave. Raises ApiError 415 when it is no kind of music."""
-    name = safe_name(Path(arriving.name.replace("\\", "/")).name, "")
-    if paths.mime(name.encode()) is None:
-        raise ApiError(415, "unsupported_media_type", f"{clean(name) or 'the file'}: not a kind of music served here")
-    return name
+    given = clean(Path(arriving.name.replace("\\", "/")).name)
+    suffix = Path(given).suffix
+    if paths.mime(given.encode("utf-8", "replace")) is None:
+        raise ApiError(415, "unsupported_media_type", f"{given[:100] or 'the file'}: not a kind of music served here")
+    return safe_name(given[: -len(suffix)], "Untitled") + suffix  # a name that is cut keeps its kind
 
 
 def _file_name(facts: Facts, suffix: str) -> str:
@@ -173,11 +244,9 @@ def _make_directory(root: bytes, folder: bytes) -> int:
     descriptor = paths.open_directory(root, b"")
     try:
         for part in folder.split(b"/"):
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(part, 0o755, dir_fd=descriptor)
-                os.fsync(descriptor)
-            except FileExistsError:
-                pass
+            os.fsync(descriptor)  # also where it was there: a crash may have kept it from being synced
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             deeper = os.open(part, flags, dir_fd=descriptor)
             os.close(descriptor)
@@ -188,20 +257,38 @@ def _make_directory(root: bytes, folder: bytes) -> int:
     return descriptor
 
 
-def _place(source: bytes, directory: int, name: str) -> bytes:
-    """Give the file at `source` a name in `directory` that nothing has yet, never over another file."""
+def _place(source: bytes, directory: int, name: str, sha256: str) -> tuple[bytes, bool]:
+    """Give the file at `source` a name in `directory`, never over another file; the name, and whether it is new.
+
+    A file of that name with the same bytes is this one: a crash kept an earlier upload from being recorded.
+    """
     stem, dot, suffix = name.rpartition(".")
     for number in range(1, 1000):
         candidate = os.fsencode(name if number == 1 else f"{stem} ({number}){dot}{suffix}")
         try:
             os.link(source, candidate, dst_dir_fd=directory)
         except FileExistsError:
+            if _is(candidate, directory, os.stat(source).st_size, sha256):
+                return candidate, False
             continue
         except OSError:  # a file system without hard links
             try:
                 os.stat(candidate, dir_fd=directory, follow_symlinks=False)
+                if _is(candidate, directory, os.stat(source).st_size, sha256):
+                    return candidate, False
                 continue
             except FileNotFoundError:
                 os.rename(source, candidate, dst_dir_fd=directory)
-        return candidate
+        return candidate, True
     raise OSError(17, "there are too many files of this name")
+
+
+def _is(name: bytes, directory: int, size: int, sha256: str) -> bool:
+    """Whether this file of `directory` holds exactly these bytes."""
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with open(file, "rb") as opened:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            return False
+        os.fsync(file)
+        return hashlib.file_digest(opened, "sha256").hexdigest() == sha256

@@ -50,6 +50,8 @@ from appliance.errors import NotFound
         ("cache verify", "cache_verify", {}),
         ("fetch favourites", "fetch", {"what": "favourites"}),
         ("jobs cancel 5", "job_cancel", {"id": 5}),
+        ("drive import MY CAR", "drive_import", {"name": "MY CAR"}),
+        ("drive queue CAR", "drive_queue", {"name": "CAR"}),
     ],
 )
 def test_what_reaches_the_player(player: Player, chadbox: Run, line: str, cmd: str, args: dict[str, Any]) -> None:

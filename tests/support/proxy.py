@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -63,6 +63,8 @@ class Proxy:
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self.delay = delay  # seconds each way; may be changed while it runs
         self.bandwidth = bandwidth  # bytes a second to the clients, a connection; None: unlimited; may be changed
+        # asked with the place, "body" or "answer", and the bytes of the request's body so far: whether to reset there
+        self.saboteur: Callable[[Exchange, str, int], bool] = lambda exchange, place, sent: False
         self._handshake = handshake
         self._state = _State()
         self._loop = asyncio.new_event_loop()
@@ -210,7 +212,11 @@ class Proxy:
             self._state.exchanges.append(exchange)
             waiting.put_nowait(exchange)
             await line.send(head)
+            sent = 0
             async for data, _ in _body(reader, headers, until_close=False):
+                sent += len(data)
+                if self.saboteur(exchange, "body", sent):
+                    raise ConnectionResetError("cut inside a request")
                 await line.send(data)
         await asyncio.sleep(self.delay)  # the client is gone, which the server learns later
 
@@ -218,6 +224,8 @@ class Proxy:
         while head := await _head(source):
             exchange, headers = await waiting.get(), _headers(head)
             exchange.status = int(head.split(b" ", 2)[1])
+            if self.saboteur(exchange, "answer", 0):
+                raise ConnectionResetError("cut before the answer")
             await line.send(head)
             if exchange.method != "HEAD" and exchange.status not in (204, 304):
                 async for data, is_body in _body(source, headers, until_close=True):
