@@ -36,8 +36,10 @@ def add(cloud: Cloud, found: Material, name: str = "one", **fields: object) -> N
 def test_every_sample_comes_out_once(kind: str, cloud: Cloud, tmp_path: Path) -> None:
     found = make(tmp_path / "hls", kind, SECONDS)
     add(cloud, found)
+    (tmp_path / "box").mkdir()
     with FaultBox(tmp_path / "box", cloud) as box:
-        box.start_player()
+        box.start_player(sync=False)
+        box.cli("sync")
         box.cli("play", "track:hls-one")
         box.wait(lambda s: s["state"] == "stopped", 30, "the end")
         counters = box.status()["counters"]
@@ -58,8 +60,10 @@ def test_ten_seeks_a_kill_and_a_replay_fetch_each_byte_once(kind: str, cloud: Cl
     add(cloud, found, duration=40.0)
     cloud.bandwidth = 400_000.0
     null = {"audio": {"output": "null"}}
+    (tmp_path / "box").mkdir()
     with FaultBox(tmp_path / "box", cloud, settings=null) as box:
-        box.start_player()
+        box.start_player(sync=False)
+        box.cli("sync")
         box.cli("play", "track:hls-one")
         box.wait(lambda s: s["state"] == "playing" and s["position"] > 0, 20, "sound")
         dice, client = random.Random(4), Client(str(box.socket))
@@ -88,8 +92,10 @@ def test_an_encrypted_one_is_passed_over(cloud: Cloud, tmp_path: Path) -> None:
     cloud.files["/hls/locked.m3u8"] = text
     cloud.etags["/hls/locked.m3u8"] = '"locked"'
     cloud.tracks.insert(0, cloud.tracks[0] | {"id": "hls-locked", "path": "/hls/locked.m3u8", "no": 0})
+    (tmp_path / "box").mkdir()
     with FaultBox(tmp_path / "box", cloud, pace=0.1) as box:
-        box.start_player()
+        box.start_player(sync=False)
+        box.cli("sync")
         box.cli("play", "album:hls")
         box.wait(lambda s: s["state"] == "stopped", 30, "the end")
         assert "passed over: its HLS segments are encrypted (AES-128)" in box.log("player")
@@ -110,8 +116,10 @@ def test_a_live_stream_plays_until_stopped(cloud: Cloud, tmp_path: Path) -> None
 
     cloud.files["/hls/a.m3u8"] = window()
     null = {"audio": {"output": "null"}}
+    (tmp_path / "box").mkdir()
     with FaultBox(tmp_path / "box", cloud, settings=null) as box:
-        box.start_player()
+        box.start_player(sync=False)
+        box.cli("sync")
         box.cli("play", "track:hls-one")
         for second in range(1, 6):
             box.wait(lambda s, t=second: s["position"] > t, 20, "the stream going on")
@@ -121,5 +129,3 @@ def test_a_live_stream_plays_until_stopped(cloud: Cloud, tmp_path: Path) -> None
         assert box.status()["state"] == "stopped"
         assert box.status()["cache"]["bytes"] == 0
         assert box.stop_player() == 0
-
-

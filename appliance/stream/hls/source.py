@@ -100,8 +100,8 @@ class Source:
 
 async def load(source: Source, reference: str, cloud: CloudClient) -> None:
     """Load the playlist at `reference`, by way of its masters. Raises what `CloudClient.document` and `parse` do."""
-    url, seen = cloud.http.url(reference), set[str]()
-    for _ in range(MAX_DEPTH):
+    url, seen, without_end = cloud.http.url(reference), set[str](), set[str]()
+    for _ in range(MAX_DEPTH + 1):
         if url in seen:
             break
         seen.add(url)
@@ -114,6 +114,10 @@ async def load(source: Source, reference: str, cloud: CloudClient) -> None:
         except ServerError as error:
             raise ServerError(f"{host}: {error}") from None
         if isinstance(found, playlist.Media):
+            if not found.ended and source.plan is None and url not in without_end:
+                without_end.add(url)  # it may be live, or cut short by a server that says it is whole: look twice
+                seen.discard(url)
+                continue
             source.take(found, asyncio.get_running_loop().time())
             return
         url = cloud.http.url(found.best)
@@ -182,7 +186,7 @@ async def receive(flight: Flight, source: Source, cloud: CloudClient, cache: Cac
     whole = segment.span is None and not done
     try:
         async with cloud.open(segment.url, first, None if whole else last, etag=etag) as body:
-            _doubt(source, index, body, cloud)
+            _doubt(source, index, body, cloud, begun=done > 0)
             await _write(flight, source, index, body, cache)
     except IsPlaylist:
         raise ServerError("a playlist has come where a segment was expected") from None
@@ -195,8 +199,11 @@ async def receive(flight: Flight, source: Source, cloud: CloudClient, cache: Cac
         raise Unplayable(f"its HLS playlist is of no use: {error}") from None
 
 
-def _doubt(source: Source, index: int, body: Body, cloud: CloudClient) -> None:
-    """Whether the answer is of the segment that we know; what says something else twice has changed."""
+def _doubt(source: Source, index: int, body: Body, cloud: CloudClient, *, begun: bool) -> None:
+    """Whether the answer is of the segment that we know; what says something else twice has changed.
+
+    `begun`: some of the segment is here.
+    """
     plan, host = source.plan, host_of(body.response.url)
     if plan is None:
         return
@@ -205,9 +212,10 @@ def _doubt(source: Source, index: int, body: Body, cloud: CloudClient) -> None:
         raise ServerError(f"{host} sent the whole file where a part was asked for")
     told = f"{body.mark()} {body.size}"
     other_size = span is None and None not in (known, body.size) and known != body.size
-    other_version = not body.unmarked and source.marks.get(index, body.mark()) != body.mark()
+    other_version = begun and not body.unmarked and source.marks.get(index, body.mark()) != body.mark()
     if not other_size and not other_version:
-        source.marks[index] = body.mark()
+        if not body.unmarked:
+            source.marks[index] = body.mark()
         return
     if source.doubts.get(index) == told:
         cloud.heads_lie = cloud.heads_lie or other_size
