@@ -114,11 +114,26 @@ def test_sizes_survive_in_a_mark_for_the_same_segments_alone() -> None:
         assert not Plan(media(text)).recall(broken)
 
 
-_TAGS = ["#EXTINF:", "#EXT-X-BYTERANGE:", "#EXT-X-MAP:", "#EXT-X-KEY:", "#EXT-X-MEDIA-SEQUENCE:", "#EXT-X-ENDLIST",
-         "#EXT-X-STREAM-INF:", "#EXT-X-MEDIA:", "#EXT-X-TARGETDURATION:", "#EXT-X-PLAYLIST-TYPE:", "#EXT-X-GAP", ""]  # fmt: skip
-_VALUES = ["4.0,", "-1", "9" * 30, "nan", "1e999", "7@3", "-7@-3", "5", 'URI="x"', 'URI="http://["', "METHOD=NONE",
-           "METHOD=AES-128", "VOD", "EVENT", "BANDWIDTH=-1", 'TYPE=AUDIO,GROUP-ID="g"', "\0", "s.ts", "http://[", "٣"]  # fmt: skip
-_LINE = st.one_of(st.builds("{}{}".format, st.sampled_from(_TAGS), st.sampled_from(_VALUES)), st.text(max_size=40))
+_TAGS = [
+    "#EXTINF:",
+    "#EXT-X-BYTERANGE:",
+    "#EXT-X-MAP:",
+    "#EXT-X-KEY:",
+    "#EXT-X-MEDIA-SEQUENCE:",
+    "#EXT-X-ENDLIST",
+    "#EXT-X-STREAM-INF:",
+    "#EXT-X-MEDIA:",
+    "#EXT-X-TARGETDURATION:",
+    "#EXT-X-PLAYLIST-TYPE:",
+    "#EXT-X-GAP",
+]
+_VALUES = (
+    f'4.0, -1 {"9" * 30} nan 1e999 7@3 -7@-3 5 URI="x" URI="http://[" METHOD=NONE METHOD=AES-128 VOD EVENT BANDWIDTH=-1'
+    ' TYPE=AUDIO,GROUP-ID="g" \0 s.ts http://[ \u0663'
+).split(" ")
+_LINE = st.one_of(
+    st.builds("{}{}".format, st.sampled_from([*_TAGS, ""]), st.sampled_from(_VALUES)), st.text(max_size=40)
+)
 
 
 @settings(max_examples=500, deadline=None)
@@ -127,7 +142,11 @@ def test_any_text_gives_a_plan_or_one_line(lines: list[str]) -> None:
     try:
         found = parse("#EXTM3U\n" + "\n".join(lines), BASE)
     except ChadboxError as error:
-        assert re.fullmatch(r"[^\x00-\x1f\x7f]+", str(error))
+        reason = str(error)
+    else:
+        reason = ""
+    assert not re.search(r"[\x00-\x1f\x7f]", reason)
+    if reason:
         return
     if isinstance(found, Media):
         plan = Plan(found)

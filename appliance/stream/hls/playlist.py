@@ -129,7 +129,7 @@ def _media(lines: list[str], base: str) -> Media:
 
 
 def _master(lines: list[str], base: str) -> Master:
-    """The best sound: a variant that is sound alone, else one whose sound is apart from its pictures; then bandwidth."""
+    """The best sound: a variant that is sound alone, else one with the sound apart from pictures; then bandwidth."""
     variants: list[_Variant] = []
     sounds: dict[str, list[dict[str, str]]] = {}
     waiting: dict[str, str] | None = None

@@ -16,9 +16,9 @@ from appliance.cloud.client import CloudClient
 from appliance.cloud.http import host_of
 from appliance.errors import BadAddress, CloudError, Gone, Offline, ServerError, StorageError, Unplayable
 from appliance.stream.cache import Cache
+from appliance.stream.entry import CacheEntry
 from appliance.stream.hls import playlist
 from appliance.stream.hls.plan import ENDLESS, MARK, Plan
-from appliance.stream.entry import CacheEntry
 from appliance.stream.ranges import IntervalSet
 from appliance.stream.transfer import WRITE_AT, Changed, Flight, store
 
