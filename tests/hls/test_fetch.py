@@ -110,9 +110,15 @@ async def test_a_seek_into_a_hole_is_served_before_the_rest(tmp_path: Path) -> N
         lab.cache.release(entry)
 
 
-async def test_a_restart_goes_on_at_the_first_missing_segment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("heads", [True, False])
+async def test_a_restart_goes_on_at_the_first_missing_segment(heads: bool, tmp_path: Path) -> None:
     files, whole = site(30)
     async with FaultServer(files, delay=0.02) as server:
+
+        async def no_heads(seen: Seen, answer: Answer) -> Answer | None:
+            return Answer(405, b"") if seen.method == "HEAD" and not heads else None
+
+        server.hook = no_heads
         async with Lab(tmp_path, server.url) as lab:
             entry, _ = await lab.want(song())
             await until(lambda: entry.have.total() > len(whole) // 3)
@@ -128,6 +134,21 @@ async def test_a_restart_goes_on_at_the_first_missing_segment(tmp_path: Path) ->
         assert had
         again = {s.path for s in server.seen if s.method == "GET"} & before
         assert len(again - {LIST}) <= 1, again
+
+
+async def test_another_playlist_after_a_restart_is_another_file(tmp_path: Path) -> None:
+    files, whole = site(20)
+    async with FaultServer(files, delay=0.02) as server:
+        async with Lab(tmp_path, server.url) as lab:
+            entry, _ = await lab.want(song())
+            await until(lambda: entry.have.total() > len(whole) // 3)
+        server.files[LIST] = listing(["s3.ts", "s1.ts"])
+        async with Lab(tmp_path, server.url) as lab:
+            with pytest.raises(ChadboxError):
+                await lab.fetch(song())
+            assert len(lab.replaced) == 1
+            entry = await lab.fetch(song())
+            assert entry.path.read_bytes() == files["/hls/s3.ts"] + files["/hls/s1.ts"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -178,6 +199,7 @@ async def test_expired_segments_are_asked_for_by_a_new_playlist(status: int, tmp
         assert lab.cache.counters.network_bytes == len(whole)
         assert lab.cache.counters.url_refreshes == 1
         assert good == 1
+        assert not [s for s in server.seen if s.path.startswith("/api/")]
 
 
 async def test_a_compressed_playlist_is_read(tmp_path: Path) -> None:
@@ -268,6 +290,7 @@ async def test_a_playlist_of_no_use_is_named_in_one_line(name: str, tmp_path: Pa
         assert words in str(raised.value)
         assert "\n" not in str(raised.value)
         assert lab.cache.counters.network_bytes == 0
+        assert sum(s.path == LIST for s in server.seen) <= 10
 
 
 async def test_a_live_stream_is_followed_in_memory_and_not_kept(tmp_path: Path) -> None:
