@@ -14,6 +14,7 @@ ChadboxError                 one line for a person; `code` is a word for program
 |   +-- SequenceExpired      410 on the delta library: start over
 |   +-- Gone                 403, 404 or 410 on a file
 |   +-- BadAddress           a URL from the server that nobody could request
++-- Unplayable               what the server has is not in a form that can be played
 +-- SignInFailed             the code was denied or expired, or the server knows no codes
 +-- StorageError             the disk is full or broken
 +-- EngineError              libmpv or its process could not be used
@@ -88,6 +89,12 @@ class Gone(CloudError, LookupError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Unplayable(ChadboxError):
+    """No second try can mend it."""
+
+    code = "unplayable"
 
 
 class SignInFailed(ChadboxError):

@@ -9,12 +9,17 @@ from email.utils import parsedate_to_datetime
 from msgspec import Struct
 
 from appliance.cloud.http import Response, host_of
-from appliance.errors import Gone, ServerError
+from appliance.errors import ChadboxError, Gone, ServerError
 
+_PLAYLISTS = ("application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl")
 _PAGES = ("text/html", "application/json", "application/problem+json", "application/xml", "text/xml")
 _NUMBER = r"([0-9]{1,18})"
 _RANGE = re.compile(rf"bytes\s+{_NUMBER}-{_NUMBER}/({_NUMBER}|\*)")
 _NOTHING = re.compile(rf"bytes\s+\*/{_NUMBER}")
+
+
+class IsPlaylist(ChadboxError):
+    """The answer is a playlist of HLS, not the sound itself."""
 
 
 class Body(Struct):
@@ -41,7 +46,7 @@ class Body(Struct):
 
 
 def read_headers(response: Response, start: int, stop: int | None) -> Body:
-    """Judge the answer to a request for bytes [start, stop). Raises Gone and ServerError."""
+    """Judge the answer to a request for bytes [start, stop). Raises Gone, ServerError and IsPlaylist."""
     host, headers = host_of(response.url), response.headers
     if response.status in (401, 403, 404, 410):  # 401 only from another host, which has never seen a token
         status = 403 if response.status == 401 else response.status
@@ -52,10 +57,12 @@ def read_headers(response: Response, start: int, stop: int | None) -> Body:
     check_status(response)
     if response.status not in (200, 206):
         raise ServerError(f"{host} answered {response.status} where a file was expected", status=response.status)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in _PLAYLISTS:
+        raise IsPlaylist(f"{host} sent a playlist")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
         raise ServerError(f"{host} compressed the file ({encoding}) though it was asked not to")
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _PAGES or kind.startswith("multipart/"):
         raise ServerError(f"{host} sent {kind} where audio was expected", status=response.status)
     etag, modified = headers.get("etag", "").strip(), headers.get("last-modified")
@@ -95,6 +102,11 @@ def is_page(beginning: bytes) -> bool:
     return beginning.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"<", b"{", b"[")
 
 
+def is_playlist(beginning: bytes) -> bool:
+    """Whether a body begins like a playlist of HLS."""
+    return beginning.removeprefix(b"\xef\xbb\xbf").startswith(b"#EXTM3U")
+
+
 def _retry_after(headers: dict[str, str]) -> float | None:
     """Seconds, from a number or from a date; the latter against the server's clock, as ours may not be set."""
     wish = headers.get("retry-after", "").strip()
@@ -112,4 +124,4 @@ def _time(text: str) -> float:
     return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
 
 
-__all__ = ["Body", "check_status", "is_page", "read_headers"]
+__all__ = ["Body", "IsPlaylist", "check_status", "is_page", "is_playlist", "read_headers"]

@@ -30,6 +30,7 @@ class CloudClient:
         self.http = Http(base_url, tokens, self.timing)
         self.tokens = tokens
         self.tags_agree = True  # files come under the ETags that the library tells; a proxy in front may use its own
+        self.heads_lie = False  # HEAD tells other sizes than GET
         self.on_token: Callable[[TokenRejected | None], None] = lambda refusal: None  # told of every answer
         self._date: tuple[float, float] | None = None  # of the last Date header: Unix time, and when it came
         tokens.attach(self.http)
@@ -104,6 +105,24 @@ class CloudClient:
                 headers["If-Range"] = etag
         async with self.authorised("GET", url, headers) as response:
             yield read_headers(response, start, stop)
+
+    async def document(self, url: str, limit: int) -> tuple[bytes, str]:
+        """A small file that is not the API's, and the URL that it came from in the end. Raises as `open` does."""
+        async with self._authorised("GET", url) as response:
+            host = host_of(response.url)
+            if response.status in (401, 403, 404, 410):
+                status = 403 if response.status == 401 else response.status
+                raise Gone(f"{host} does not have the file any more ({response.status})", status=status)
+            check_status(response)
+            return await response.body(limit), response.url
+
+    async def length(self, reference: str) -> int | None:
+        """Bytes of a file by HEAD; None when the server does not tell. Raises CloudError."""
+        async with self._authorised("HEAD", self.http.url(reference)) as response:
+            told = response.headers.get("content-length", "")
+            plain = response.headers.get("content-encoding", "identity").strip().lower() == "identity"
+            known = response.status == 200 and plain and told.isascii() and told.isdigit() and len(told) < 16
+            return int(told) if known else None
 
     async def is_itself(self) -> bool:
         """Whether the server speaks its API right now: not away, not failing, not hidden behind a sign-in page."""

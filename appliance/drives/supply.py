@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
+from appliance.cloud.body import IsPlaylist
 from appliance.cloud.client import CloudClient
 from appliance.cloud.models import Track
 from appliance.errors import CloudError, Gone, Offline, ServerError, StorageError
@@ -121,6 +122,8 @@ class Supply:
                     if position == before:
                         raise ServerError("the server sent nothing")
                     failures = 0
+                except IsPlaylist:
+                    raise CloudError("its HLS segments need room in the cache before they can be copied") from None
                 except Gone:
                     if fresh or track.album_id is None:
                         raise

@@ -82,6 +82,8 @@ class Fetching:
         track = await self._tracks.track(track_id)
         file = await self._cache.acquire(self._tracks.library_id or "", track)
         try:
+            if file.volatile and self._cache.is_unkept(file):
+                raise CloudError("it is a live stream, or too large for the cache; it cannot be kept")
             if file.volatile:
                 raise CloudError("the cache has no room for it; raise cache.max_bytes or free some space")
             before = file.have.total()

@@ -49,6 +49,7 @@ class Cache:
         self._closing = False
         self._mismatched: dict[tuple[str, str], str] = {}
         self._next_id = 1
+        self._unkept: set[tuple[str, str]] = set()  # tracks whose bytes stay in memory
         self._going: set[int] = set()  # files of no use whose rows are being deleted
         self._committing = asyncio.Lock()
         self._making_room = asyncio.Lock()
@@ -101,7 +102,7 @@ class Cache:
             if row is not None and row.id in self._going:
                 row = None
             room = row is not None and row.complete
-            if not room:
+            if not room and key not in self._unkept:
                 have = IntervalSet.from_bytes(row.ranges).total() if row else 0
                 room = await self.make_room((track.size or UNKNOWN_SIZE) - have)
             again = self._open.get(key)  # somebody may have opened it meanwhile
@@ -109,7 +110,9 @@ class Cache:
                 entry = again
             else:
                 entry = self._open[key] = self._entry(key, version, row, volatile=not room)
-        entry.expected_sha256 = track.sha256.lower() if track.sha256 else None
+        # A hash that the library has of a playlist says nothing of the sound.
+        listed = entry.hls is not None or (entry.mark or "").startswith("hls:")
+        entry.expected_sha256 = track.sha256.lower() if track.sha256 and not listed else None
         entry.users += 1
         if entry.complete and entry.recorded and entry.sha256 is None and entry.users == 1:
             self._spawn(self._check(entry))  # the last run ended before it could
@@ -120,6 +123,20 @@ class Cache:
         entry.users -= 1
         if entry.users <= 0 and not self._closing:
             self._spawn(self._retire(entry))
+
+    def keep_in_memory(self, entry: CacheEntry, *, on: bool = True) -> None:
+        """From the next `acquire` on this track is not kept on the disk: it has no end, or there is no room for it."""
+        if on:
+            self._unkept.add((entry.library, entry.track_id))
+        else:
+            self._unkept.discard((entry.library, entry.track_id))
+
+    def is_unkept(self, entry: CacheEntry) -> bool:
+        return (entry.library, entry.track_id) in self._unkept
+
+    async def forget(self, entry: CacheEntry, start: int, stop: int) -> None:
+        """Give back the memory of bytes [start, stop) of an entry that is in memory only."""
+        await self._disk_work(entry, lambda: entry.forget(start, stop))
 
     def _entry(self, key: tuple[str, str], version: str, row: records.Row | None, *, volatile: bool) -> CacheEntry:
         if volatile:
@@ -190,6 +207,8 @@ class Cache:
                 return
             if not ranges and entry.size is None:
                 return
+            if entry.hls is not None and entry.hls.plan is not None:
+                entry.mark = entry.hls.plan.mark()
             await self._disk_work(entry, entry.sync)
 
             def record(db: sqlite3.Connection) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.cloud.models import Track
 from appliance.stream.ranges import IntervalSet
 
+if TYPE_CHECKING:
+    from appliance.stream.hls.source import Source
+
 SYNC_EVERY = 2 << 20  # bytes that a power cut may take
+
+
+_PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+_libc = ctypes.CDLL(None)
+_fallocate = getattr(_libc, "fallocate64", _libc.fallocate)
+_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 class CacheEntry:
@@ -40,6 +51,7 @@ class CacheEntry:
         self.from_drive = False  # some of it came from a drive, not over the network
         self.recorded = False  # whether the database has its row
         self.superseded = False  # the server has another version now, or this file failed its check
+        self.hls: Source | None = None  # where the bytes come from when they are in segments
         self.on_bytes: Callable[[CacheEntry, int, int], None] | None = None
         self.on_size: Callable[[CacheEntry, int], None] | None = None
         self._fd = -1
@@ -92,6 +104,11 @@ class CacheEntry:
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
+
+    def forget(self, start: int, stop: int) -> None:
+        """Give back the memory of bytes that nobody will read again; they read as zeros from now on."""
+        if self._fd >= 0 and self.volatile and start < stop:
+            _fallocate(self._fd, _PUNCH_HOLE, start, stop - start)
 
     def sync(self) -> None:
         if self._fd >= 0 and not self.volatile:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from appliance.cloud.body import IsPlaylist
 from appliance.cloud.client import CloudClient
 from appliance.cloud.models import Track
 from appliance.errors import BadAddress, ChadboxError, CloudError, Gone, ServerError, SettingsError, StorageError
@@ -21,12 +22,12 @@ from appliance.stream.entry import CacheEntry
 from appliance.stream.need import FIRST, Demand, Need, Role, order_of_need
 from appliance.stream.ranges import IntervalSet
 from appliance.stream.retry import ATTEMPTS, PROGRESS
-from appliance.stream.transfer import Changed, Flight, Untagged, fly
+from appliance.stream.segments import Segments
+from appliance.stream.transfer import LARGEST, Changed, Flight, Untagged, fly
 
 log = logging.getLogger(__name__)
 
 BACKGROUND = 5  # levels from here on wait until nothing of the ones before is under way
-LARGEST = 1 << 20  # bytes of a block: bounds what a power cut in mid-request costs
 BLOCK_SECONDS = 0.5
 URGENT_SLOTS = 3
 JOB_SLOTS = 3
@@ -46,6 +47,7 @@ class Fetcher:
         self._health = health
         self._demands: list[Demand] = []
         self._flights: dict[asyncio.Task[None], Flight] = {}
+        self._segments = Segments(cloud, cache, self._dispatch)
         self._timer: asyncio.TimerHandle | None = None
         self._ranges_work = False  # a 206 was seen
         self._rate = 0.0  # bytes a second, smoothed; 0: not measured yet
@@ -78,6 +80,7 @@ class Fetcher:
         for demand in self._demands:
             if demand.entry is entry and demand.role in (Role.CURRENT, Role.NEXT):
                 demand.position, demand.waiting = position, waiting
+        self._segments.read_at(entry, position)
         self._dispatch()
 
     @property
@@ -93,6 +96,7 @@ class Fetcher:
 
     async def close(self) -> None:
         self._closed = True
+        self._segments.close()
         if self._timer:
             self._timer.cancel()
         if self._flights:  # what the server has sent already should not have to be sent again
@@ -116,6 +120,9 @@ class Fetcher:
                 demand.finished.set_result(None)
         for need in order_of_need(self._demands):
             gap, in_flight = self._gap(need)
+            source = need.demand.entry.hls
+            if source is not None and (later := source.wake_at(now)) is not None:
+                retry_at = min(retry_at or later, later)
             if gap is None:
                 if in_flight and need.level < BACKGROUND:
                     break  # it is on its way; whatever is less urgent waits for it
@@ -129,7 +136,7 @@ class Fetcher:
                 break
             if need.level >= BACKGROUND and any(f.level < BACKGROUND for f in flights):
                 break
-            if not self._ranges_work and any(f.entry is need.demand.entry for f in flights):
+            if source is None and not self._ranges_work and any(f.entry is need.demand.entry for f in flights):
                 continue  # a server without Range would send the whole file twice
             self._start(need, *gap)
         if self._timer:
@@ -144,6 +151,9 @@ class Fetcher:
             for f in self._flights.values()
             if f.entry is entry and f.start < need.stop and f.stop > need.start
         ]
+        if (source := self._segments.source(need.demand)) is not None:
+            every = [(f.start, f.stop) for f in self._flights.values() if f.entry is entry]
+            return source.gap(need.start, need.stop, entry.have, every, asyncio.get_running_loop().time())
         known = entry.have
         if flying:
             known = IntervalSet([*known, *flying])
@@ -189,7 +199,15 @@ class Fetcher:
         try:
             if self.local is not None and await from_copy(flight, self.local, self._cache):
                 return
-            await fly(flight, self._cloud, self._cache, alone)
+            if entry.hls is not None:
+                if not await self._segments.fetch(flight, entry.hls):
+                    return
+            else:
+                await fly(flight, self._cloud, self._cache, alone)
+        except IsPlaylist as error:
+            if not self._segments.begin(flight):
+                log.warning("track %s is a playlist now: %s", entry.track_id, error)
+                await self._supersede(entry)
         except Gone as error:
             await self._gone(flight, error)
         except Changed as error:
@@ -216,7 +234,8 @@ class Fetcher:
             took = max(asyncio.get_running_loop().time() - flight.began, 1e-3)
             rate = flight.received / took
             self._rate = rate if not self._rate else 0.7 * self._rate + 0.3 * rate
-        self._ranges_work = not demand.sequential
+        if demand.entry.hls is None:
+            self._ranges_work = not demand.sequential
         demand.attempts.got_on()
         demand.resolved_at = None
         for word in CLOUD:
@@ -270,6 +289,8 @@ class Fetcher:
                 self._give_up(demand, str(error))
             else:
                 demand.track.url = fresh
+                if demand.entry.hls is not None:
+                    demand.entry.hls.stale = True
 
     async def _supersede(self, entry: CacheEntry) -> None:
         await self._cache.supersede(entry)

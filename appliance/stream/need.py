@@ -57,7 +57,11 @@ class Demand:
 
     @property
     def end(self) -> int:
-        """Where the file ends as far as anybody knows."""
+        """Where the file ends as far as anybody knows; of a live stream, how far ahead is enough."""
+        if self.entry.hls is not None:
+            if self.entry.hls.live:
+                return self.position + WINDOW
+            return self.entry.size if self.entry.size is not None else ENDLESS
         return self.entry.size if self.entry.size is not None else (self.track.size or ENDLESS)
 
     @property

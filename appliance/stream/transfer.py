@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from appliance.cloud.body import Body, is_page
+from appliance.cloud.body import Body, IsPlaylist, is_page, is_playlist
 from appliance.cloud.client import CloudClient
 from appliance.cloud.http import host_of
 from appliance.errors import Offline, ServerError, StorageError
@@ -18,6 +18,7 @@ from appliance.stream.cache import Cache
 from appliance.stream.entry import CacheEntry
 from appliance.stream.need import Demand
 
+LARGEST = 1 << 20  # bytes of a block: bounds what a power cut in mid-request costs
 PLAIN_AFTER = 3  # answers without sense to a request for a part, after which the whole is asked for
 WRITE_AT = 256 << 10  # bytes gathered before a write, unless somebody waits for them
 
@@ -36,7 +37,7 @@ class Flight:
     def __init__(self, demand: Demand, start: int, stop: int, level: int) -> None:
         self.demand = demand
         self.entry = demand.entry
-        self.wanted = (start, stop)
+        self.wanted = (start, min(stop, start + LARGEST))
         self.start, self.stop = (0, demand.end) if demand.sequential else (start, stop)  # what may come
         self.level = level
         self.url = demand.track.url
@@ -73,6 +74,8 @@ async def _receive(flight: Flight, body: Body, cache: Cache, cloud: CloudClient,
     position, pending, host = body.start, bytearray(), host_of(body.response.url)
     try:
         async for chunk in body.response.chunks():
+            if not flight.bound and body.start == 0 and is_playlist(chunk):
+                raise IsPlaylist(f"{host} sent a playlist")  # which is no audio, so it is not counted
             flight.received += len(chunk)
             cache.counters.network_bytes += len(chunk)
             if not flight.bound:
@@ -83,11 +86,11 @@ async def _receive(flight: Flight, body: Body, cache: Cache, cloud: CloudClient,
             room = len(chunk) if limit is None else limit - position - len(pending)
             pending += chunk[:room]
             if len(pending) >= WRITE_AT or demand.waiting:
-                position += await _store(flight, position, pending, cache)
+                position += await store(flight, position, pending, cache)
             if entry.superseded or len(chunk) > room:  # more than was promised: the connection is not used again
                 break
     finally:  # also when the connection breaks: these bytes need not come again
-        position += await _store(flight, position, pending, cache)
+        position += await store(flight, position, pending, cache)
     if entry.superseded:
         return
     if not flight.bound and (body.stop is None or position == body.stop):  # a body of no bytes that was promised so
@@ -110,7 +113,7 @@ def _believe(flight: Flight, body: Body, cloud: CloudClient, alone: Callable[[],
         flight.start, flight.stop = 0, demand.end
 
 
-async def _store(flight: Flight, position: int, pending: bytearray, cache: Cache) -> int:
+async def store(flight: Flight, position: int, pending: bytearray, cache: Cache) -> int:
     """Write what is new of `pending`, empty it, and say how long it was."""
     entry = flight.entry
     if entry.superseded:
