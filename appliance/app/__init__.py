@@ -25,8 +25,10 @@ from appliance.cloud.auth import TokenSource
 from appliance.cloud.client import CloudClient
 from appliance.cloud.sign_in import Login
 from appliance.cloud.timing import Timing
+from appliance.commute import Commute
 from appliance.config import Settings
 from appliance.control.commands import Commands
+from appliance.control.commute import CommuteCommands
 from appliance.control.drives import DriveCommands
 from appliance.control.server import ControlServer
 from appliance.control.signing import Signing
@@ -92,6 +94,11 @@ class App:
         self.jobs = Jobs(self.store, self.bus)
         fetching = Fetching(self.library, self.cache, self.fetcher)
         self.jobs.register(fetching.kind, fetching, attempts=2)
+        commute = Commute(
+            self.store, self.library, self.jobs, lambda: clock.is_right(self.cloud.server_time), self.cache.limit // 4
+        )
+        commute.job(fetching, fetching.take_result)
+        self.library.commute = commute.ids
         status = StatusSource(player, self.library, self.cache, self.health)
         drives = self._make_drives()
         status.drives = drives.documents
@@ -104,6 +111,7 @@ class App:
         table = {
             **commands.table(),
             **Signing(login).table(),
+            **CommuteCommands(commute).table(),
             **DriveCommands(drives, self.jobs, self.bus).table(),
         }
         control = ControlServer(settings.control.socket, table)
@@ -122,6 +130,7 @@ class App:
         self.reports = Reports(self.store, self.cloud, lambda: self.library.library_id)
         self._spawn(self.reports.run())
         self._spawn(self._keep_in_sync())
+        self._spawn(commute.run())
         if interval := watchdog_interval():
             self._spawn(self._feed_watchdog(interval))
         hardware.open_display(panel)
