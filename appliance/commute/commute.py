@@ -27,6 +27,7 @@ KIND = "prefetch"
 MINUTES = 120.0  # of music that a prefetch and the list of choices hold
 LEAD = 600.0  # seconds before the expected time at which fetching begins
 SLICE = 20.0  # seconds between two looks at the clock
+RELEARN = 600.0  # seconds
 SOON = 24 * 3600.0  # seconds within which an expected time is what a plan is made for
 _DONE = "commute.prefetched"  # meta: the expected time (Unix) whose prefetch was submitted
 
@@ -37,6 +38,7 @@ class Commute:
     def __init__(self, store: Store, library: Library, jobs: Jobs, right: Callable[[], bool], room: int) -> None:
         self._store, self._library, self._jobs, self._right = store, library, jobs, right
         self.limits = Limits(minutes=MINUTES, bytes=room)
+        self._learned: tuple[tuple[object, ...], dict[bool, list[int]]] | None = None
 
     async def next_time(self) -> float | None:
         """Unix time at which listening is expected next; None when that is not known, or the time is not."""
@@ -78,11 +80,13 @@ class Commute:
                 await self.look()
             except ChadboxError as error:
                 log.error("the commute cannot be prepared: %s", error)
+            except Exception:  # whatever it is, tomorrow's trip is still to be prepared
+                log.exception("the commute cannot be prepared")
             await asyncio.sleep(SLICE)
 
     async def look(self) -> int | None:
         """Submit the prefetch if it is due and was not yet; its job."""
-        expected = await self.next_time()
+        expected = await self._expected()
         if expected is None or expected - time.time() > LEAD:
             return None
         # a habit moves by minutes as it is learned: the same trip is not prepared twice
@@ -93,6 +97,17 @@ class Commute:
         job = await self._jobs.submit(KIND, {"tracks": tracks}, key="commute") if tracks else None
         await self._store.write(lambda con: meta.put(con, _DONE, expected))
         return job
+
+    async def _expected(self) -> float | None:
+        """`next_time` from habits that are read again every RELEARN seconds, and when the clock has jumped."""
+        if not self._right():
+            return None
+        now, steady, library = time.time(), time.monotonic(), self._library.library_id or ""
+        key = (steady // RELEARN, (now - steady) // 60, library)
+        if self._learned is None or self._learned[0] != key:
+            peaks = await self._store.read(lambda con: times.habits(times.starts(con, library, now), now))
+            self._learned = (key, peaks)
+        return times.following(self._learned[1], now)
 
 
 def parse_time(text: str, now: float) -> float:

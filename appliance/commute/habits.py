@@ -126,6 +126,9 @@ def read(con: sqlite3.Connection, library: str, wanted: Moment) -> Habits:
     rows = con.execute(
         "SELECT track_id, played_at, seconds FROM play WHERE +library = ? ORDER BY n DESC LIMIT ?", (library, PLAYS)
     ).fetchall()
+    if not wanted.timed:  # the clock may say 1970: go by the newest play instead
+        newest = max((row[1] for row in rows if row[1] is not None), default=wanted.at)
+        wanted = Moment(newest, wanted.weekend, wanted.minute, timed=False)
     ids = list({row[0] for row in rows})
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]

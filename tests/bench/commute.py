@@ -31,21 +31,21 @@ def run() -> Iterator[dict[str, Any]]:
         share = {name: statistics.median(f[name] for f in found) for name in found[0]}
         peer = max(("most played", "most recent"), key=lambda name: share[name])
         yield {
-            "name": f"commute_{habit}", "value": round(share["plan"], 3), "unit": "share", "target": 1.0,
+            "name": f"commute_{habit}", "value": round(share["plan"], 3), "unit": "share", "target": round(share[peer], 3),
             "peer": peer, "peer_value": round(share[peer], 3),
             "ratio": round(share["plan"] / max(share[peer], 1e-3), 2),
-            "runs": SEEDS, "note": "target: ratio above 1; " + ", ".join(f"{k} {v:.3f}" for k, v in share.items()),
+            "runs": SEEDS, "note": "target: more than the peer; " + ", ".join(f"{k} {v:.3f}" for k, v in share.items()),
         }  # fmt: skip
     yield _speed()
 
 
 def _speed() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        con = listeners.library(Path(folder) / "chadbox.db")
+        con = listeners.library(Path(folder) / "chadbox.db", 1667)
         rng = random.Random(1)
         now = time.time()
         rows = [
-            (str(n), listeners.LIBRARY, str(rng.randrange(1920)), now - (100_000 - n) * 600, 200.0)
+            (str(n), listeners.LIBRARY, str(rng.randrange(50_000)), now - (100_000 - n) * 600, 200.0)
             for n in range(100_000)
         ]
         con.execute("BEGIN")
@@ -59,5 +59,5 @@ def _speed() -> dict[str, Any]:
         con.close()
     return {
         "name": "commute_plan_100000_plays", "value": round(statistics.median(taken), 1), "unit": "ms", "runs": 5,
-        "note": "on a store reader's thread",
+        "note": "50,000 tracks; on a store reader's thread",
     }  # fmt: skip

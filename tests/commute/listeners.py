@@ -43,7 +43,7 @@ def artist_of(n: int) -> int:
     return n // (ALBUMS * TRACKS)
 
 
-def library(path: Path | str) -> sqlite3.Connection:
+def library(path: Path | str, artists: int = ARTISTS) -> sqlite3.Connection:
     """A store of its own with the whole library in it, as a sync leaves it."""
     con = sqlite3.connect(path, isolation_level=None)
     migrate(con)
@@ -52,7 +52,7 @@ def library(path: Path | str) -> sqlite3.Connection:
         {"id": n, "album_id": f"al{n // TRACKS}", "title": f"Song {n}", "artist": f"Artist {artist_of(n)}",
          "album": f"Album {n // TRACKS}", "no": n % TRACKS + 1, "disc": 1, "genre": GENRES[artist_of(n) % len(GENRES)],
          "duration": minutes(n) * 60, "size": 20_000_000, "seq": n + 1, "url": f"/music/{n}.flac"}
-        for n in range(ARTISTS * ALBUMS * TRACKS)
+        for n in range(artists * ALBUMS * TRACKS)
     ]  # fmt: skip
     con.execute("BEGIN")
     for start in range(0, len(items), 500):

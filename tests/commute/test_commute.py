@@ -70,6 +70,15 @@ def test_c2_plays_without_a_known_time_count(con: sqlite3.Connection) -> None:
     assert "heard 3 times" in choices[0].reasons
 
 
+def test_c2_a_clock_that_is_not_set_hides_no_history(con: sqlite3.Connection) -> None:
+    for day in range(3):
+        listeners.play(con, at(day, 7.5), [100, 900])
+    for wrong in (0.0, at(9000, 0)):
+        choices = plan(con, LIBRARY, moment(wrong, timed=False), Limits(tracks=2))
+        assert {c.id for c in choices} == {100, 900}
+        assert choices[0].score > 0.1
+
+
 def test_c2_a_plan_keeps_to_its_bounds_and_an_empty_history_has_favourites_only(con: sqlite3.Connection) -> None:
     assert plan(con, LIBRARY, moment(at(7, 7.5)), Limits()) == []
     con.execute("INSERT INTO favourite (library, track_id) VALUES ('lib', '5')")
