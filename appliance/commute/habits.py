@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-PLAYS = 20_000  # newest plays that are looked at
+PLAYS = 8_000  # newest plays that are looked at: months, for who hears sixty tracks a day
 ENOUGH = 30.0  # seconds; what was heard for less, of a track longer than that, was skipped
 SPREAD = 60.0  # minutes, standard deviation of what counts as the same time of day
 OTHER_DAY = 0.25  # weight of a weekday's play for a weekend and the other way round

@@ -181,16 +181,19 @@ def _together(best: list[_Candidate], habits: Habits) -> list[_Candidate]:
 def _bounded(con: sqlite3.Connection, library: str, ordered: list[_Candidate], limits: Limits) -> list[Choice]:
     chosen: list[Choice] = []
     seconds = size = 0.0
-    for start in range(0, len(ordered), 500):
-        part = {c.song.id: c for c in ordered[start : start + 500]}
+    full = False
+    for start in range(0, len(ordered), 200):
+        part = {c.song.id: c for c in ordered[start : start + 200]}
         cached = _cached(con, library, list(part))
         for track in tracks_by_id(con, list(part)):
             candidate = part[str(track.id)]
             long = track.duration or candidate.song.minutes * 60
             big = track.size or long * 100_000  # of lossless music, about
             if limits.minutes is not None and seconds + long > limits.minutes * 60:
+                full = True
                 continue
             if limits.bytes is not None and size + big > limits.bytes:
+                full = True
                 continue
             seconds, size = seconds + long, size + big
             parts = sorted(candidate.parts, key=lambda p: -p[0])
@@ -210,7 +213,7 @@ def _bounded(con: sqlite3.Connection, library: str, ordered: list[_Candidate], l
             )
             if len(chosen) >= limits.tracks:
                 return chosen
-        if limits.minutes is not None and seconds > limits.minutes * 60 - 60:
+        if full:  # what of this batch fits has filled the gaps
             break
     return chosen
 

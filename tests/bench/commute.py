@@ -31,7 +31,8 @@ def run() -> Iterator[dict[str, Any]]:
         share = {name: statistics.median(f[name] for f in found) for name in found[0]}
         peer = max(("most played", "most recent"), key=lambda name: share[name])
         yield {
-            "name": f"commute_{habit}", "value": round(share["plan"], 3), "unit": "share", "target": round(share[peer], 3),
+            "name": f"commute_{habit}", "value": round(share["plan"], 3), "unit": "share",
+            "target": round(share[peer], 3),
             "peer": peer, "peer_value": round(share[peer], 3),
             "ratio": round(share["plan"] / max(share[peer], 1e-3), 2),
             "runs": SEEDS, "note": "target: more than the peer; " + ", ".join(f"{k} {v:.3f}" for k, v in share.items()),
