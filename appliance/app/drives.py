@@ -20,15 +20,16 @@ HEARD = 1_000  # most played, recently played: so many of each
 
 
 class Wanted:
-    """What a fill takes: the prediction where there is one, else favourites, then most played, then recently played."""
+    """What a fill takes: the prediction where there is one, then favourites, then most played, then recently played."""
 
     def __init__(self, library: Library, store: Store) -> None:
         self._library, self._store = library, store
 
     async def __call__(self) -> list[str]:
         """Track ids in play order."""
+        predicted: list[str] = []
         if self._library.commute is not None:
-            return await self._library.commute()
+            predicted = await self._library.commute()
         library = self._library.library_id or ""
 
         def most(db: sqlite3.Connection) -> list[str]:
@@ -38,7 +39,7 @@ class Wanted:
             return [track for (track,) in db.execute(sql, (library, HEARD))]
 
         recent = [str(track.id) for track in await self._library.recently_played(HEARD)]
-        ids = [*await self._library.favourites(), *await self._store.read(most), *recent]
+        ids = [*predicted, *await self._library.favourites(), *await self._store.read(most), *recent]
         return list(dict.fromkeys(ids))[:MOST]
 
 

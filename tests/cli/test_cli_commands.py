@@ -73,7 +73,7 @@ def test_what_reaches_the_player(player: Player, chadbox: Run, line: str, cmd: s
         "queue repeat twice", "search", "search x --limit", "search x --limit 0", "search x --limit=y",
         "browse --offset -1", "cache pin", "fetch", "jobs cancel x", "jobs cancel", "config", "config fix", "serve",
         "serve --music /tmp", "serve --state /tmp", "--socket", "--timeout 0 status", "--timeout x status",
-        "panel x", "doctor", "drive fill", "export x", "commute", "play --json=yes",
+        "panel x", "doctor", "drive fill", "export x", "commute x", "play --json=yes",
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_and_2(player: Player, chadbox: Run, line: str) -> None:
