@@ -1,6 +1,6 @@
 """Listens to the sound card until SIGTERM, while one album is played over and over, and prints what it heard as JSON.
 
-periodic.py FRAMES: the length of the album. Without a gap each frame is the one that came FRAMES before it, bit for bit;
+periodic.py FRAMES: the album's length. Without a gap each frame is the one that came FRAMES before it, bit for bit;
 silence counts as a gap as well. {"seconds", "gaps": [second at which each began], "overruns": of this recording itself}
 """
 
