@@ -86,8 +86,13 @@ def judge(stick: Stick, found: Contents, hashes: set[str]) -> int:
     """How many tracks are whole. Fails when one is not, or when anything of the person's was touched."""
     assert {path: found.get(path) for path in stick.mine} == stick.mine, "the person's files were touched"
     whole = 0
-    for path, (_, digest) in found.items():
-        if path in stick.mine or path.endswith(".chadbox-part"):
+    for path, (size, digest) in found.items():
+        # FAT renames in two steps: the unfinished file may have its name already, and be empty
+        if (
+            path in stick.mine
+            or (stick.kind == "vfat" and size == 0 and path.startswith("Music/"))
+            or path.endswith(".chadbox-part")
+        ):
             continue
         assert path.startswith(OURS), f"{path} is nobody's"
         if path.startswith("Music/"):
@@ -99,6 +104,7 @@ def judge(stick: Stick, found: Contents, hashes: set[str]) -> int:
 def complete(stick: Stick, found: Contents, hashes: set[str]) -> None:
     """Every track is there, the manifest says the same, and nothing is left over."""
     assert judge(stick, found, hashes) >= TRACKS
+    assert not [path for path, (size, _) in found.items() if size == 0]
     assert not [path for path in found if path.endswith(".chadbox-part")]
     manifest = json.loads(stick.read(".chadbox/manifest.json"))
     listed = {file["path"]: (file["size"], file["sha256"]) for file in manifest["files"]}
