@@ -196,10 +196,13 @@ class Drives:
                 raise wrong from None
             self._set(drive, "safe-to-remove")
             self._clear_health()
+            drive.switching_off = True
             try:
                 await self._source.unmount(drive.node, power_off=True)
             except (OSError, ChadboxError) as error:
                 log.info("%s can be pulled out, but was not switched off: %s", drive.name, error)
+            finally:
+                drive.switching_off = False
         return drive
 
     # Playing from a drive ---------------------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ class Drives:
         drive = self._drives.get(node)
         if drive is None:
             return
-        if drive.state == "safe-to-remove" and not drive.off:  # a drive that is switched off goes as if it was pulled
+        if drive.switching_off and not drive.off:  # a drive that is switched off goes as if it was pulled
             drive.off = True
             asyncio.get_running_loop().call_later(REMINDING, self._forget_ejected, drive)
             return
