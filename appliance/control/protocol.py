@@ -211,6 +211,8 @@ class ExportEnded(Struct):
     bytes: Index = 0
     missing: list[MissingTrack] = []
     error: str | None = None
+
+
 class CommuteAt(Struct):
     at: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
