@@ -179,7 +179,9 @@ class App:
         wanted = Wanted(library, self.store)
         supply = Supply(library, self.cache, self.fetcher, self.cloud)
         source = drive_source(self.settings.drives)
-        drives = Drives(source, self.store, self.jobs, supply, wanted, self.bus, self.health)
+        drives = Drives(
+            source, self.store, self.jobs, supply, wanted, self.bus, self.health, automatic=self.settings.drives.fill
+        )
         self.fetcher.local = drives.read
         return drives, Exports(drives, supply, self.jobs, self.bus)
 

@@ -45,8 +45,9 @@ WhatToFill = Callable[[], Awaitable[Sequence[str]]]
 class Drives:
     """All drives. Everything here runs on the event loop and waits for a drive only on that drive's own thread.
 
-    `wanted` gives the track ids of a fill in play order. Errors are ChadboxErrors: NotFound for a name that no drive
-    has, UsageError for one that is ambiguous or a wish that makes no sense, DriveError.
+    `wanted` gives the track ids of a fill in play order; `automatic`: adopted drives are filled without being asked.
+    Errors are ChadboxErrors: NotFound for a name that no drive has, UsageError for one that is ambiguous or a wish that
+    makes no sense, DriveError.
     """
 
     def __init__(
@@ -58,8 +59,11 @@ class Drives:
         wanted: WhatToFill,
         bus: Bus,
         health: Health,
+        *,
+        automatic: bool = True,
     ) -> None:
         self.wanted = wanted
+        self._automatic = automatic
         self._source, self._store, self._jobs, self._supply = source, store, jobs, supply
         self._bus, self._health = bus, health
         self._drives: dict[str, Drive] = {}
@@ -179,7 +183,8 @@ class Drives:
             self._adopted[drive.uuid] = drive.name
             await self._remember()
             await self._ready(drive)
-        await self._submit(drive)
+        if self._automatic:
+            await self._submit(drive)
         return drive
 
     async def forget(self, name: str) -> Drive:
@@ -290,7 +295,8 @@ class Drives:
                 self.on_ready(drive)
                 return
             await self._ready(drive)
-        await self._submit(drive)
+        if self._automatic:
+            await self._submit(drive)
         self.on_ready(drive)
 
     async def _mount(self, drive: Drive, *, writable: bool) -> None:
