@@ -59,8 +59,10 @@ class Cache(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Drives(Struct, frozen=True, forbid_unknown_fields=True, rename={"import_": "import"}):
-    """`folders` (absolute) stand in for drives, also where the machine has no udisks."""
+    """`fill`: adopted drives are filled when they are plugged in, not only when somebody asks. `folders` (absolute)
+    stand in for drives, also where the machine has no udisks."""
 
+    fill: bool = True
     import_: bool = False
     folders: tuple[str, ...] = ()
 

@@ -31,7 +31,9 @@ FILESYSTEM, BLOCK, DRIVE = f"{BUS}.Filesystem", f"{BUS}.Block", f"{BUS}.Drive"
 GUARDED = "nosuid,nodev,noexec"
 CALL = 30.0  # seconds that udisks may take; a full write-out of a slow drive takes long
 UNMOUNT = 120.0
+LEARN = 10.0  # seconds that udisks gets to take note of a drive: udev tells us and it at the same time
 _ALREADY = "org.freedesktop.UDisks2.Error.AlreadyMounted"
+_UNKNOWN = ("UnknownMethod", "UnknownObject", "UnknownInterface", "InvalidArgs")  # of an object that is still to come
 _NOT_MOUNTED = "org.freedesktop.UDisks2.Error.NotMounted"
 
 
@@ -159,7 +161,7 @@ class UdisksDrives:
     async def _mount(self, node: str, writable: bool) -> Path:
         if node not in self._there:
             raise DriveError(f"{node} is not there any more; plug it in again")
-        path = await self._mounted_at(node)
+        path = await self._learned(node)
         if path is not None and await asyncio.to_thread(_as_wanted, path, writable):
             return path
         if path is not None:
@@ -201,6 +203,19 @@ class UdisksDrives:
                 await self._call(drive, DRIVE, "Eject", "a{sv}", [{}])
         except DriveError as error:
             log.info("%s is unmounted but not switched off: %s", node, error)
+
+    async def _learned(self, node: str) -> Path | None:
+        """Where a drive is mounted that udisks may have yet to hear of."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LEARN
+        while True:
+            try:
+                return await self._mounted_at(node)
+            except DriveError as error:
+                unknown = str(error.__cause__).rpartition(".")[2] in _UNKNOWN
+                if not unknown or node not in self._there or loop.time() > deadline:
+                    raise
+            await asyncio.sleep(0.1)
 
     async def _mounted_at(self, node: str) -> Path | None:
         points = await self._property(_object(node), FILESYSTEM, "MountPoints")

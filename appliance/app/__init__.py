@@ -26,8 +26,10 @@ from appliance.cloud.auth import TokenSource
 from appliance.cloud.client import CloudClient
 from appliance.cloud.sign_in import Login
 from appliance.cloud.timing import Timing
+from appliance.commute import Commute
 from appliance.config import Settings
 from appliance.control.commands import Commands
+from appliance.control.commute import CommuteCommands
 from appliance.control.drives import DriveCommands
 from appliance.control.export import ExportCommands
 from appliance.control.server import ControlServer
@@ -94,6 +96,11 @@ class App:
         self.jobs = Jobs(self.store, self.bus)
         fetching = Fetching(self.library, self.cache, self.fetcher)
         self.jobs.register(fetching.kind, fetching, attempts=2)
+        commute = Commute(
+            self.store, self.library, self.jobs, lambda: clock.is_right(self.cloud.server_time), self.cache.limit // 4
+        )
+        commute.job(fetching, fetching.take_result)
+        self.library.commute = commute.ids
         status = StatusSource(player, self.library, self.cache, self.health)
         drives, exports = self._make_drives()
         status.drives = drives.documents
@@ -113,6 +120,7 @@ class App:
             **Signing(login).table(),
             **DriveCommands(drives, ingest, self.jobs, self.bus).table(),
             **ExportCommands(exports, player, self.library, self.jobs).table(),
+            **CommuteCommands(commute).table(),
         }
         control = ControlServer(settings.control.socket, table)
         await control.start()
@@ -132,6 +140,7 @@ class App:
         self.reports = Reports(self.store, self.cloud, lambda: self.library.library_id)
         self._spawn(self.reports.run())
         self._spawn(self._keep_in_sync())
+        self._spawn(commute.run())
         if interval := watchdog_interval():
             self._spawn(self._feed_watchdog(interval))
         hardware.open_display(panel)
@@ -171,7 +180,9 @@ class App:
         wanted = Wanted(library, self.store)
         supply = Supply(library, self.cache, self.fetcher, self.cloud)
         source = drive_source(self.settings.drives)
-        drives = Drives(source, self.store, self.jobs, supply, wanted, self.bus, self.health)
+        drives = Drives(
+            source, self.store, self.jobs, supply, wanted, self.bus, self.health, automatic=self.settings.drives.fill
+        )
         self.fetcher.local = drives.read
         return drives, Exports(drives, supply, self.jobs, self.bus)
 

@@ -17,18 +17,23 @@ log = logging.getLogger(__name__)
 
 MOST = 5_000  # tracks of a fill
 HEARD = 1_000  # most played, recently played: so many of each
+ENOUGH = 200  # tracks; a box that has heard less than that brings the newest albums as well
 
 
 class Wanted:
-    """What a fill takes: the prediction where there is one, else favourites, then most played, then recently played."""
+    """What a fill takes: the prediction where there is one, then favourites, then most played, then recently played.
+
+    A new box has heard nothing: lest its first drive stays empty, the newest albums of the library follow.
+    """
 
     def __init__(self, library: Library, store: Store) -> None:
         self._library, self._store = library, store
 
     async def __call__(self) -> list[str]:
         """Track ids in play order."""
+        predicted: list[str] = []
         if self._library.commute is not None:
-            return await self._library.commute()
+            predicted = await self._library.commute()
         library = self._library.library_id or ""
 
         def most(db: sqlite3.Connection) -> list[str]:
@@ -38,8 +43,22 @@ class Wanted:
             return [track for (track,) in db.execute(sql, (library, HEARD))]
 
         recent = [str(track.id) for track in await self._library.recently_played(HEARD)]
-        ids = [*await self._library.favourites(), *await self._store.read(most), *recent]
+        ids = [*predicted, *await self._library.favourites(), *await self._store.read(most), *recent]
+        if len(ids) < ENOUGH:
+            ids += await self._store.read(_newest)
         return list(dict.fromkeys(ids))[:MOST]
+
+
+def _newest(db: sqlite3.Connection) -> list[str]:
+    """The albums that came to the library last, each whole and in its order; about ENOUGH tracks."""
+    found: list[str] = []
+    for (album,) in db.execute("SELECT id FROM album WHERE tracks > 0 ORDER BY id DESC LIMIT ?", (ENOUGH,)).fetchall():
+        found += [
+            t for (t,) in db.execute("SELECT track_id FROM track WHERE album_n = ? ORDER BY disc, no, id", (album,))
+        ]
+        if len(found) >= ENOUGH:
+            break
+    return found
 
 
 class Sources:

@@ -31,7 +31,7 @@ def show(call: Call) -> int:
 
 
 def adopt(call: Call) -> int:
-    return _change(call, "drive_adopt", "is adopted; the box fills it now")
+    return _change(call, "drive_adopt", "is adopted; the box may write to it now")
 
 
 def forget(call: Call) -> int:

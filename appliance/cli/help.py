@@ -31,6 +31,7 @@ _SUMMARY = {
     "cache verify": "read every file again and compare it with its hash",
     "cache clear": "remove all that is neither pinned nor playing",
     "fetch": "download to the cache now",
+    "commute": "what would be fetched for the way; --why: the reasons; TIME: HH:MM or ISO 8601",
     "jobs": "background work",
     "jobs cancel": "cancel a job",
     "jobs retry": "try a failed job again",

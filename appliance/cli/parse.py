@@ -62,6 +62,7 @@ COMMANDS: dict[str, Command] = {
     "cache verify": Command("cache:verify", "", 0, 0),
     "cache clear": Command("cache:clear", "", 0, 0),
     "fetch": Command("cache:fetch", "WHAT", 1, ANY),
+    "commute": Command("commute:show", "[--why] [--at TIME] [--json]", 0, 0, {"why": FLAG, "at": VALUE, "json": FLAG}),
     "jobs": Command("jobs:show", "[--json]", 0, 0),
     "jobs cancel": Command("jobs:cancel", "ID", 1, 1),
     "jobs retry": Command("jobs:retry", "ID", 1, 1),

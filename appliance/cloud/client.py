@@ -108,7 +108,7 @@ class CloudClient:
 
     async def document(self, url: str, limit: int) -> tuple[bytes, str]:
         """A small file that is not the API's, and the URL that it came from in the end. Raises as `open` does."""
-        async with self._authorised("GET", url) as response:
+        async with self.authorised("GET", url) as response:
             host = host_of(response.url)
             if response.status in (401, 403, 404, 410):
                 status = 403 if response.status == 401 else response.status
@@ -118,7 +118,7 @@ class CloudClient:
 
     async def length(self, reference: str) -> int | None:
         """Bytes of a file by HEAD; None when the server does not tell. Raises CloudError."""
-        async with self._authorised("HEAD", self.http.url(reference)) as response:
+        async with self.authorised("HEAD", self.http.url(reference)) as response:
             told = response.headers.get("content-length", "")
             plain = response.headers.get("content-encoding", "identity").strip().lower() == "identity"
             known = response.status == 200 and plain and told.isascii() and told.isdigit() and len(told) < 16

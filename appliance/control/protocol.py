@@ -69,6 +69,9 @@ does not, so `echo '{"cmd": "status"}' | socat - UNIX:PATH` gets its answer). A 
                                                                  "state", "percent", "reason"}}
     drive_queue    name: str                                    [{"path", "state": queued | uploading | done |
                                                                  duplicate | failed, "percent", "size", "reason"}]
+    commute        at?: str, ISO 8601 or HH:MM                  {"at", "next": ISO 8601 or null, "tracks": [{"id",
+                                                                 "title", "artist", "album", "score": 0-1, "reasons":
+                                                                 [str], "duration", "size", "cached"}]}, in play order
     panel          -                                            never; events {"width", "height", "level": on | dim |
                                                                  off, "pages": base64, "words": [str]}
     panel_key      action: str, detents?: int = 0, steps?: int = 0, count?: int = 0        {}
@@ -210,6 +213,10 @@ class ExportEnded(Struct):
     error: str | None = None
 
 
+class CommuteAt(Struct):
+    at: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+
+
 class JobId(Struct):
     id: int
 
@@ -227,6 +234,7 @@ ARGS: Mapping[str, type[Struct]] = {
     **dict.fromkeys(("login", "logout"), Nothing),
     **dict.fromkeys(("cache_pin", "cache_unpin", "fetch"), What),
     **dict.fromkeys(("job_cancel", "job_retry"), JobId),
+    "commute": CommuteAt,
     "drive": Nothing,
     **dict.fromkeys(("drive_adopt", "drive_forget", "drive_fill", "drive_eject"), DriveName),
     "export_check": ExportCheck,

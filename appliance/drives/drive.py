@@ -44,6 +44,8 @@ class Drive:
         self.files = 0
         self.bytes = 0
         self.missing: list[lists.Missing] = []
+        self.switching_off = False
+        self.off = False  # ejected, and no longer seen by the machine
         self.offline = False  # the last fill lacked the network
         self.thread = DriveThread(self.name)
         self.guests: list[Guest] = []

@@ -38,14 +38,16 @@ log = logging.getLogger(__name__)
 BOX, ADOPTED = "box", "drives"  # keys of `meta`: this box's id, and uuid -> name of the drives it may write to
 KIND = "fill"
 CANCELLING = 5.0  # seconds that a fill gets to end before its drive is ejected
+REMINDING = 60.0  # seconds for which a drive that was switched off is still shown as safe to remove
 WhatToFill = Callable[[], Awaitable[Sequence[str]]]
 
 
 class Drives:
     """All drives. Everything here runs on the event loop and waits for a drive only on that drive's own thread.
 
-    `wanted` gives the track ids of a fill in play order. Errors are ChadboxErrors: NotFound for a name that no drive
-    has, UsageError for one that is ambiguous or a wish that makes no sense, DriveError.
+    `wanted` gives the track ids of a fill in play order; `automatic`: adopted drives are filled without being asked.
+    Errors are ChadboxErrors: NotFound for a name that no drive has, UsageError for one that is ambiguous or a wish that
+    makes no sense, DriveError.
     """
 
     def __init__(
@@ -57,8 +59,11 @@ class Drives:
         wanted: WhatToFill,
         bus: Bus,
         health: Health,
+        *,
+        automatic: bool = True,
     ) -> None:
         self.wanted = wanted
+        self._automatic = automatic
         self._source, self._store, self._jobs, self._supply = source, store, jobs, supply
         self._bus, self._health = bus, health
         self._drives: dict[str, Drive] = {}
@@ -178,7 +183,8 @@ class Drives:
             self._adopted[drive.uuid] = drive.name
             await self._remember()
             await self._ready(drive)
-        await self._submit(drive)
+        if self._automatic:
+            await self._submit(drive)
         return drive
 
     async def forget(self, name: str) -> Drive:
@@ -220,13 +226,20 @@ class Drives:
             self._set(drive, "ejecting")
             try:
                 await drive.close()
-                await self._source.unmount(drive.node, power_off=True)
+                await self._source.unmount(drive.node, power_off=False)
             except (OSError, ChadboxError) as error:
                 wrong = explain(error, drive.name) if isinstance(error, OSError) else error
                 self._set(drive, "error", str(wrong))
                 raise wrong from None
             self._set(drive, "safe-to-remove")
             self._clear_health()
+            drive.switching_off = True
+            try:
+                await self._source.unmount(drive.node, power_off=True)
+            except (OSError, ChadboxError) as error:
+                log.info("%s can be pulled out, but was not switched off: %s", drive.name, error)
+            finally:
+                drive.switching_off = False
         return drive
 
     # Playing from a drive ---------------------------------------------------------------------------------------------
@@ -239,8 +252,8 @@ class Drives:
     # Coming and going -------------------------------------------------------------------------------------------------
 
     def _plugged(self, found: Found) -> None:
-        old = self._drives.pop(found.node, None)
-        if old is not None:
+        for old in [d for d in self._drives.values() if d.node == found.node or (d.off and d.uuid == found.uuid)]:
+            del self._drives[old.node]
             old.lose()
         drive = self._drives[found.node] = Drive(found)
         log.info("drive %s (%s, %s) is there", drive.name, drive.kind, drive.uuid)
@@ -248,9 +261,21 @@ class Drives:
         self._spawn(self._look_at(drive))
 
     def _pulled(self, node: str) -> None:
-        drive = self._drives.pop(node, None)
+        drive = self._drives.get(node)
         if drive is None:
             return
+        if drive.switching_off and not drive.off:  # a drive that is switched off goes as if it was pulled
+            drive.off = True
+            asyncio.get_running_loop().call_later(REMINDING, self._forget_ejected, drive)
+            return
+        self._gone(drive)
+
+    def _forget_ejected(self, drive: Drive) -> None:
+        if self._drives.get(drive.node) is drive:
+            self._gone(drive)
+
+    def _gone(self, drive: Drive) -> None:
+        del self._drives[drive.node]
         log.info("drive %s is gone", drive.name)
         drive.lose()
         drive.state = "gone"
@@ -270,7 +295,8 @@ class Drives:
                 self.on_ready(drive)
                 return
             await self._ready(drive)
-        await self._submit(drive)
+        if self._automatic:
+            await self._submit(drive)
         self.on_ready(drive)
 
     async def _mount(self, drive: Drive, *, writable: bool) -> None:

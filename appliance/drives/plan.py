@@ -79,6 +79,9 @@ def _recover(tree: Tree, manifest: Manifest, tick: Tick) -> None:
     for item in manifest.planned:
         tick()
         size = None if item.path in known else tree.size(item.path)
+        if size == 0 and item.size != 0:  # FAT renames in two steps: pulled in between, the new name is there, empty
+            tree.remove(item.path)
+            continue
         if size is None or (item.size is not None and size != item.size):
             continue
         digest = copy.hash_of(tree, item.path, tick)

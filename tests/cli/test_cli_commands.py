@@ -73,7 +73,7 @@ def test_what_reaches_the_player(player: Player, chadbox: Run, line: str, cmd: s
         "queue repeat twice", "search", "search x --limit", "search x --limit 0", "search x --limit=y",
         "browse --offset -1", "cache pin", "fetch", "jobs cancel x", "jobs cancel", "config", "config fix", "serve",
         "serve --music /tmp", "serve --state /tmp", "--socket", "--timeout 0 status", "--timeout x status",
-        "panel x", "doctor", "drive fill", "export x", "commute", "play --json=yes",
+        "panel x", "doctor", "drive fill", "export x", "commute x", "play --json=yes",
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_and_2(player: Player, chadbox: Run, line: str) -> None:
@@ -226,7 +226,7 @@ def test_help_tells_what_exists(chadbox: Run) -> None:
     assert all(
         line in text for line in ("queue move A B", "seek [+-]SECONDS", "CHADBOX_SOCKET", "from 0", "3 the player")
     )
-    assert not any(word in text for word in ("doctor", "import"))
+    assert "doctor" not in text
     assert all(len(line) <= 120 for line in text.splitlines())
     assert "queue shuffle on|off" in chadbox("queue", "--help").stdout
     assert "config check" in chadbox("config", "--help").stdout

@@ -53,6 +53,19 @@ def whole(path: Path) -> set[str]:
     return {str(file["id"]) for file in manifest["files"]}
 
 
+def test_a_box_that_has_heard_nothing_brings_the_newest_albums(
+    home: Home, start: Callable[..., Box], tmp_path: Path
+) -> None:
+    path = stick(tmp_path)
+    box = start(settings(path))
+    box.wait(lambda s: drive(s)["state"] == "not-adopted", what="the drive")
+    box.cli("drive", "adopt", "STICK")
+    assert box.json("drive", "fill", "STICK")["missing"] == []
+    everything = {str(track["id"]) for album in home.albums.values() for track in home.tracks(album)}
+    assert whole(path) >= everything
+    assert box.json("drive", "fill", "STICK")["copied"] == 0
+
+
 def test_plug_adopt_fill_eject(home: Home, start: Callable[..., Box], tmp_path: Path) -> None:
     path = stick(tmp_path)
     box = start(settings(path))
@@ -87,21 +100,18 @@ def test_it_is_filled_when_it_is_plugged_and_goes_on_after_a_power_cut(
     path = stick(tmp_path)
     box = start(settings(path), url=proxy.url)
     ids = like(box, home, "wav")
+    proxy.bandwidth = 1e6
     box.cli("drive", "adopt", "STICK")
-    box.cli("drive", "fill", "STICK")
-    assert whole(path) >= set(ids)
+    box.wait(lambda s: drive(s)["state"] == "filling" and 0 < drive(s)["progress"] < 100, what="the fill")
     path.rename(tmp_path / "away")
     box.wait(lambda s: s["drives"] == [], what="the pull")
-    more = like(box, home, "aiff")
-    box.cli("cache", "clear")
-    proxy.bandwidth = 1e6
     (tmp_path / "away").rename(path)
-    box.wait(lambda s: drive(s)["state"] == "filling" and 0 < drive(s)["progress"] < 100, what="the fill")
+    box.wait(lambda s: drive(s)["state"] == "filling" and 0 < drive(s)["progress"] < 100, what="the next fill")
     box.kill9_player()
     proxy.bandwidth = None
     box.start_player(sync=False)
     box.wait(lambda s: drive(s)["adopted"] and drive(s)["state"] == "ready" and drive(s)["progress"] == 100, 30)
-    assert whole(path) >= {*ids, *more}
+    assert whole(path) >= set(ids)
     assert box.status()["counters"]["refetched_bytes"] == 0
 
 
@@ -152,5 +162,5 @@ def test_cancel_with_ctrl_c(home: Home, start: Callable[..., Box], proxy: Proxy,
     proxy.bandwidth = None
     box.cli("jobs", "retry", str(next(job["id"] for job in box.json("jobs") if job["kind"] == "fill")))
     box.wait(lambda s: drive(s)["progress"] == 100, what="the retry")
-    assert whole(path) == {str(track["id"]) for track in home.tracks(home.albums["wav"])}
+    assert whole(path) >= {str(track["id"]) for track in home.tracks(home.albums["wav"])}
     assert box.stop_player() == 0

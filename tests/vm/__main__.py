@@ -7,17 +7,20 @@ import sys
 import termios
 import time
 import tty
+from typing import NoReturn
 
 from tests.vm.archives import BuildError
 from tests.vm.build import build, clean
 from tests.vm.guest import Guest, GuestFailed
 
+SMOKE = "boots or ten_detents or press or protected"
 USAGE = """usage: ./dev vm COMMAND
 
   build        build what is missing (root or sudo; about 2 GB in ~/.cache/chadbox-vm)
   run CMD      boot, run a shell command in the box as root, show what it says, end with its exit code
   shell        boot and give this terminal to the box; `poweroff` ends it
   test [ARGS]  run the tests that need the box; ARGS go to pytest
+  smoke [ARGS] the few of them that .ci/run runs: boot, knob, display, a write-protected drive
   clean        remove all that was built
 """
 
@@ -34,10 +37,10 @@ def main(arguments: list[str]) -> int:
         case ["shell"]:
             shell()
         case ["test", *rest]:
-            build()
-            os.environ["CHADBOX_VM"] = "1"
-            command = [sys.executable, "-m", "pytest", "tests/vm", *rest]
-            os.execv(command[0], command)  # noqa: S606
+            test(rest)
+        case ["smoke", *rest]:
+            os.environ.setdefault("CHADBOX_VM_YANKS", "3")
+            test(["-k", SMOKE, *rest])
         case ["clean"]:
             clean()
         case ["-h" | "--help" | "help"]:
@@ -46,6 +49,13 @@ def main(arguments: list[str]) -> int:
             print(USAGE, end="", file=sys.stderr)
             return 2
     return 0
+
+
+def test(arguments: list[str]) -> NoReturn:
+    build()
+    os.environ["CHADBOX_VM"] = "1"
+    command = [sys.executable, "-m", "pytest", "tests/vm", *arguments]
+    os.execv(command[0], command)  # noqa: S606
 
 
 def shell() -> None:

@@ -23,7 +23,7 @@ GUEST = kernel.GUEST
 PYTHON = "3.11"  # of the tree; wheels are fetched for it
 PACKAGES = (
     "systemd", "systemd-sysv", "udev", "dbus", "kmod", "procps", "sudo", "python3", "python3-venv", "libmpv2", "ffmpeg",
-    "alsa-utils", "unifont", "dosfstools", "exfatprogs",
+    "alsa-utils", "unifont", "udisks2", "polkitd", "dosfstools", "exfatprogs", "e2fsprogs",
 )  # fmt: skip
 INSTALLED = ("appliance", "hw", "image", "dev", "pyproject.toml", "requirements.lock", "README.md", "LICENSE")
 MUSIC_SECONDS = 24.0

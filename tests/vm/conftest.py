@@ -16,7 +16,8 @@ from tests.vm.guest import Guest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == "vm" and item.get_closest_marker("vm"):
-            item.add_marker(pytest.mark.timeout(600))
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(600))
             if not os.environ.get("CHADBOX_VM"):
                 item.add_marker(pytest.mark.skip(reason="needs the virtual box: ./dev vm test"))
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -45,7 +45,7 @@ class Guest:
         self._folder = Path(tempfile.mkdtemp(prefix="chadbox-vm-"))
         self._answers: dict[int, SimpleQueue[dict[str, Any]]] = {}
         self._number = 0
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._agent = socket.socket(socket.AF_UNIX)
         self._monitor = socket.socket(socket.AF_UNIX)
@@ -110,13 +110,21 @@ class Guest:
         status: dict[str, Any] = json.loads(self.chadbox("status", "--json"))
         return status
 
+    def becomes(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+        """The first status that `condition` holds for."""
+        deadline = time.monotonic() + seconds
+        while not condition(status := self.status()):
+            if time.monotonic() > deadline:
+                raise GuestFailed(f"after {seconds:g} s the status still is {status}")
+        return status
+
     def pid(self) -> int:
         """The player's process id in the box."""
         return int(self.run("systemctl show -P MainPID chadbox"))
 
     def play_the_album(self) -> None:
         """Play the album of `build.music` from its first sample, as soon as the server has found it."""
-        self.until("""su pi -c 'chadbox sync && chadbox status --json' | grep -q '"tracks": *3'""", 120)
+        self.until("""su pi -c 'chadbox sync && chadbox search Gapless' | grep -q 'Part 3'""", 120)
         found = json.loads(self.chadbox("search", "Gapless", "--json"))
         self.chadbox("play", f"album:{found['albums'][0]['id']}")
 
@@ -168,11 +176,16 @@ class Guest:
 
     # -- drives
 
-    def plug(self, name: str, image: Path) -> None:
-        """Put in a USB stick that holds a file of the host; what the box writes is written there."""
-        file = {"driver": "file", "filename": str(image)}
-        self.qmp("blockdev-add", {"driver": "raw", "node-name": f"file-{name}", "file": file})
-        self.qmp("device_add", {"driver": "usb-storage", "bus": "usb.0", "id": name, "drive": f"file-{name}"})
+    def plug(self, name: str, image: Path, *, usb: bool = True, protected: bool = False) -> None:
+        """Put in a USB stick that holds a file of the host; what the box writes is written there.
+
+        Without `usb` the same as a fixed disk, which the player takes no notice of. `protected` has the switch of old
+        sticks set that forbids writing.
+        """
+        file = {"driver": "file", "filename": str(image), "read-only": protected}
+        self.qmp("blockdev-add", {"driver": "raw", "node-name": f"file-{name}", "file": file, "read-only": protected})
+        how = {"driver": "usb-storage", "bus": "usb.0"} if usb else {"driver": "scsi-hd", "bus": "scsi.0"}
+        self.qmp("device_add", {**how, "id": name, "serial": name, "drive": f"file-{name}"})
 
     def pull(self, name: str) -> None:
         """Pull it out, without a word before."""
@@ -190,13 +203,14 @@ class Guest:
 
     def qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """A command to QEMU; its answer. GuestFailed."""
-        self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n")
-        while True:
-            answer = json.loads(self._replies.readline())
-            if "error" in answer:
-                raise GuestFailed(f"QEMU: {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
+        with self._asking:
+            self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n")
+            while True:
+                answer = json.loads(self._replies.readline())
+                if "error" in answer:
+                    raise GuestFailed(f"QEMU: {command}: {answer['error']['desc']}")
+                if "return" in answer:
+                    return answer["return"]
 
     @contextmanager
     def steady(self) -> Iterator[None]:
@@ -237,9 +251,11 @@ class Guest:
             "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.processors), "-m", str(MEMORY),
             "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(self.box.kernel / "vmlinuz"),
             "-initrd", str(self.box.kernel / "initrd"),
-            "-append", "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off audit=0 nokaslr 8250.nr_uarts=1",
+            "-append", "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off audit=0 nokaslr 8250.nr_uarts=1"
+            " usb_storage.delay_use=0",
             "-drive", f"file={self.box.disk},format=raw,if=virtio,snapshot=on,cache=unsafe",
             "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=usb",
+            "-device", "virtio-scsi-pci,id=scsi",
             "-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={files}/agent,server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=agent", "-qmp", f"unix:{files}/qmp,server=on,wait=off",
             "-serial", "stdio" if self.console else f"file:{files}/console",

@@ -16,9 +16,8 @@ GUEST = Path(__file__).with_name("guest")
 TO_ROOT = ("virtio_blk", "crc32c_generic", "ext4")  # what it takes to reach the root file system
 MODULES = (
     *TO_ROOT, "virtio_console", "virtio_rng", "i2c_dev", "snd_aloop", "xhci_pci", "usb_storage", "uas", "sd_mod",
-    "vfat",
-    "exfat", "ntfs3", "nls_cp437", "nls_ascii", "nls_utf8", "fuse", "loop", "overlay", "configfs", "autofs4",
-    "af_packet", "i6300esb",
+    "virtio_scsi", "vfat", "exfat", "ntfs3", "nls_cp437", "nls_ascii", "nls_utf8", "fuse", "loop", "overlay",
+    "configfs", "autofs4", "af_packet", "i6300esb",
 )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,14 +21,6 @@ ENCODER, DISPLAY = WIRING.encoder, WIRING.display
 SLOW = 12.0  # transitions a second: no acceleration
 assert ENCODER is not None
 assert DISPLAY is not None
-
-
-def becomes(guest: Guest, condition: Callable[[dict[str, Any]], bool], seconds: float = 30) -> dict[str, Any]:
-    """The first status that `condition` holds for."""
-    deadline = time.monotonic() + seconds
-    while not condition(status := guest.status()):
-        assert time.monotonic() < deadline, status
-    return status
 
 
 def frame(guest: Guest) -> dict[str, Any]:
@@ -68,19 +59,19 @@ def test_ten_detents_are_ten_steps_of_volume(guest: Guest) -> None:
     guest.chadbox("volume", "30")
     guest.turn(ENCODER.a, ENCODER.b, 10, SLOW)
     up = stepped(30, 10)
-    becomes(guest, lambda s: s["volume"] == up)
+    guest.becomes(lambda s: s["volume"] == up)
     guest.turn(ENCODER.a, ENCODER.b, -10, SLOW)
-    becomes(guest, lambda s: s["volume"] == 30)
+    guest.becomes(lambda s: s["volume"] == 30)
 
 
 def test_a_press_pauses_and_another_goes_on(guest: Guest) -> None:
     guest.play_the_album()
     guest.press(WIRING.buttons["play"])
-    becomes(guest, lambda s: s["state"] == "paused")
+    guest.becomes(lambda s: s["state"] == "paused")
     guest.press(WIRING.buttons["play"])
-    becomes(guest, lambda s: s["state"] == "playing")
+    guest.becomes(lambda s: s["state"] == "playing")
     guest.press(WIRING.buttons["play"])
-    becomes(guest, lambda s: s["state"] == "paused")
+    guest.becomes(lambda s: s["state"] == "paused")
 
 
 def test_a_long_press_shows_the_menu_on_the_display(guest: Guest) -> None:
@@ -94,10 +85,10 @@ def test_a_long_press_shows_the_menu_on_the_display(guest: Guest) -> None:
 def test_a_display_that_comes_back_shows_the_picture_again(guest: Guest) -> None:
     guest.i2c_set(fail=110, stall_ms=1000)
     guest.press(WIRING.buttons["back"])
-    becomes(guest, lambda s: "display-lost" in s["health"], 60)
+    guest.becomes(lambda s: "display-lost" in s["health"], 60)
     guest.i2c_clear()
     guest.i2c_set(fail=0, stall_ms=0)
-    becomes(guest, lambda s: "display-lost" not in s["health"], 60)
+    guest.becomes(lambda s: "display-lost" not in s["health"], 60)
     assert picture(guest) == base64.b64decode(frame(guest)["pages"])
 
 
