@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 from appliance import clock
+from appliance.app.about import about
 from appliance.app.drives import Wanted, drive_source
 from appliance.app.hardware import Hardware
 from appliance.cloud.auth import TokenSource
@@ -109,7 +110,7 @@ class App:
         )  # fmt: skip
         ingest.uploaded = self._look_again.set
         hardware = self.hardware = Hardware(settings, self.health)
-        panel = self._make_panel(player, status, hardware)
+        panel = self._make_panel(player, status, hardware, drives)
         commands = Commands(player, self.library, self.cache, self.jobs, fetching, status, self.bus, panel)
         login = Login(self.cloud, self.bus, socket.gethostname())
         login.on_changed = self._look_again.set
@@ -185,7 +186,7 @@ class App:
         self.fetcher.local = drives.read
         return drives, Exports(drives, supply, self.jobs, self.bus)
 
-    def _make_panel(self, player: Player, status: StatusSource, hardware: Hardware) -> Panel:
+    def _make_panel(self, player: Player, status: StatusSource, hardware: Hardware, drives: Drives) -> Panel:
         settings = self.settings.panel
         display = hardware.wiring.display if hardware.wiring else None
         care = Care(settings.dim_after, settings.blank_after, settings.blank_playing_after)
@@ -193,6 +194,7 @@ class App:
         self._on_close("peeker", peeker.close)
         panel = Panel(
             player, self.library, status.document, self.bus, jobs=self.jobs.list, peek=peeker,
+            drives=drives, about=about(self.settings.server.url),
             height=display.height if display else 64, care=care if display else Care(0, 0, 0),
         )  # fmt: skip
         self._on_close("panel", panel.close)

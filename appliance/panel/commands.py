@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
+from appliance.panel.drives import DONE, Drives
 from appliance.panel.lists import Library, Lists, Queue
 from appliance.panel.state import Command, Node
 
+LOUDNESS: dict[str, Literal["auto", "album", "track", "off"]] = {
+    "auto": "album", "album": "track", "track": "off", "off": "auto",
+}  # fmt: skip
 REPEATS: dict[str, Literal["off", "one", "all"]] = {"off": "all", "all": "one", "one": "off"}
 
 
@@ -36,6 +40,9 @@ class Player(Protocol):
     async def enqueue(self, what: str, *, following: bool) -> int: ...
     async def set_shuffle(self, on: bool, /) -> None: ...
     async def set_repeat(self, mode: Literal["off", "one", "all"], /) -> None: ...
+    @property
+    def loudness(self) -> str: ...
+    async def set_loudness(self, mode: Literal["auto", "album", "track", "off"], /) -> None: ...
 
 
 class Commands:
@@ -43,9 +50,9 @@ class Commands:
 
     def __init__(
         self, player: Player, library: Library, lists: Lists,
-        tell: Callable[[str, str], None], marked: Callable[[str, bool], None],
+        tell: Callable[[str, str], None], marked: Callable[[str, bool], None], drives: Drives | None,
     ) -> None:  # fmt: skip
-        self._player, self._library, self._lists = player, library, lists
+        self._player, self._library, self._lists, self._drives = player, library, lists, drives
         self._tell, self._marked = tell, marked
         self._table: dict[str, Callable[[Command], Awaitable[object]]] = {
             "play": lambda command: player.play(command.text),
@@ -60,6 +67,8 @@ class Commands:
             "shuffle": lambda _: player.set_shuffle(not player.queue.shuffle),
             "repeat": lambda _: player.set_repeat(REPEATS[player.queue.repeat]),
             "enqueue": lambda command: self._enqueue(command.text),
+            "loudness": lambda _: self._loudness(),
+            **dict.fromkeys(DONE, self._drive),
             "favourite": lambda command: self._favourite(command.text),
         }
 
@@ -84,6 +93,18 @@ class Commands:
     async def _enqueue(self, what: str) -> None:
         added = await self._player.enqueue(what, following=False)
         self._tell("Queue", f"{added} track{'' if added == 1 else 's'} added")
+
+    async def _loudness(self) -> None:
+        await self._player.set_loudness(LOUDNESS[self._player.loudness])
+
+    async def _drive(self, command: Command) -> None:
+        drives, uuid = self._drives, command.text
+        if drives is not None:
+            name = next((d["name"] for d in drives.documents() if d["uuid"] == uuid), "Drive")
+            await {"adopt": drives.adopt, "forget": drives.forget, "fill": drives.fill, "eject": drives.eject}[
+                command.do
+            ](uuid)
+            self._tell(name, DONE[command.do])
 
     async def _favourite(self, track: str) -> None:
         on = track not in await self._library.favourites()

@@ -10,6 +10,7 @@ from bisect import bisect_right
 
 from msgspec.structs import replace
 
+from appliance.panel import asking
 from appliance.panel.state import CHUNK, Command, Key, Node, Notice, Page, Row, State
 from appliance.panel.volume import stepped
 
@@ -25,6 +26,7 @@ _KEPT = 6  # chunks of a list in memory
 Result = tuple[State, tuple[Command, ...]]
 
 _TRANSPORT = {"play_pause": "toggle", "next": "next", "previous": "previous", "stop": "stop"}
+_STAYS = {"shuffle", "repeat", "loudness", "enqueue", "tell", "adopt", "forget", "fill", "eject"}  # the list stays open
 _WAKING = {"none", "select", "back", "menu", "home", "display_off"}  # on a dark display these only light it
 
 
@@ -36,6 +38,8 @@ def press(state: State, key: Key, now: float, *, asleep: bool = False) -> Result
     action = key.action
     if asleep and (action in _WAKING or (page and action in ("scroll", "skip"))):
         return state, ()
+    if action in asking.KEYS and state.asked(now) is not None:
+        return asking.answer(state, key, now)
     if state.notice is not None:
         state = replace(state, notice=None)
         if action in ("select", "back"):
@@ -75,7 +79,7 @@ def _other(state: State, page: Page | None, key: Key, now: float) -> Result:
     if action == "display_off":
         return replace(state, darkened=True, pages=()), ()
     if action == "eject":
-        return tell(state, "Eject", "There is no drive", now), ()
+        return _eject(state, page, now)
     if action == "shut_down":  # pausing makes everything durable: there is nothing more to do before the plug is pulled
         return tell(state, "Paused", "You can switch off now", now), (Command("pause"),)
     return state, ()
@@ -84,6 +88,20 @@ def _other(state: State, page: Page | None, key: Key, now: float) -> Result:
 def tell(state: State, title: str, text: str, now: float) -> State:
     """Show something to be read for a while."""
     return replace(state, notice=Notice(title, text, now, now + NOTICE_S))
+
+
+def _eject(state: State, page: Page | None, now: float) -> Result:
+    """The drive that is looked at, the only one, or a list to choose from."""
+    there = [stick for stick in state.drives if stick.state != "safe-to-remove"]
+    row = page.row(page.cursor) if page else None
+    nodes = [page.node] if page else []
+    nodes += [row.opens] if row and row.opens else []
+    chosen = [stick for stick in there if any(node.kind == "drive" and node.key == stick.uuid for node in nodes)]
+    if len(chosen or there) == 1:
+        return state, (Command("eject", (chosen or there)[0].uuid),)
+    if there:
+        return replace(state, pages=(Page(Node("eject", title="Eject"), moved=now),)), ()
+    return tell(state, "Eject", "Safe to remove" if state.drives else "There is no drive", now), ()
 
 
 def _volume(state: State, key: Key, now: float) -> Result:
@@ -110,7 +128,9 @@ def _select(state: State, page: Page | None, now: float) -> Result:
         return replace(state, pages=(*state.pages, Page(row.opens, moved=now))), ()
     if row.does is None:
         return state, ()
-    stays = row.does.do in ("shuffle", "repeat", "enqueue", "tell")
+    if row.does.do == "display_off":
+        return replace(state, darkened=True, pages=()), ()
+    stays = row.does.do in _STAYS
     return replace(state, pages=state.pages if stays else ()), (row.does,)
 
 

@@ -9,6 +9,7 @@ from appliance.panel.state import Page, Row, State
 
 LETTER_S = 0.9  # how long the letter is shown after a jump
 BAR = 3  # columns at the right edge
+METER = 29  # columns of a bar that says how far something is
 
 
 def draw_page(canvas: Canvas, state: State) -> None:
@@ -43,12 +44,22 @@ def _row(canvas: Canvas, row: Row | None, y: int, right: int, *, chosen: bool, s
         end -= len(tail) + 2
         canvas.picture.draw(tail, end + 1, y + 5)
         end -= 2
+    if row.percent is not None:
+        end = _percent(canvas, row.percent, end, y + 5)
     if chosen:
         canvas.marquee(row.text, y, left=1, right=end, since=since, word=False)
         canvas.picture.invert(0, y, right, 16)
     else:
         canvas.line(row.text, 1, y, end)
     canvas.say(f"{'> ' if chosen else ''}{row.text}{' (' + row.tail + ')' if row.tail else ''}")
+
+
+def _percent(canvas: Canvas, percent: int, right: int, y: int) -> int:
+    """How far something is, as a bar that ends at the column `right`; the column before it."""
+    left = right - METER
+    canvas.picture.frame(left, y, METER, 7)
+    canvas.picture.fill(left + 2, y + 2, (METER - 4) * max(0, min(percent, 100)) // 100, 3)
+    return left - 3
 
 
 def _bar(canvas: Canvas, page: Page, rows: int) -> None:

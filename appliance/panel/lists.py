@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from appliance import words
 from appliance.cloud.models import Track
 from appliance.errors import NotFound, UsageError
+from appliance.panel import drives as sticks
 from appliance.panel.state import Command, Node, Now, Row
 
 
@@ -57,6 +58,8 @@ CATEGORIES = {
     "artist": "Artists", "album": "Albums", "genre": "Genres", "year": "Years", "publisher": "Publishers",
     "country": "Countries", "type": "Types", "status": "Statuses",
 }  # fmt: skip
+About = Callable[[], Awaitable[Sequence[tuple[str, str]]]]  # (what, value) of this box
+LEARNING = "What is heard at which time of the day is learnt from playing; look again in some days"
 _PLAYABLE = ("artist", "genre")  # values that WHAT can name
 RECENT = 200
 
@@ -64,12 +67,16 @@ Window = tuple[tuple[Row, ...], int]
 
 
 class Lists:
-    """Reads rows. `now` tells what plays at the time, `jobs` lists the background work, if there is any."""
+    """Reads rows. `now` tells what plays at the time, `loudness` how it is evened out; `jobs` lists the background work
+    and `drives` the drives, if there are any; `about` tells of this box.
+    """
 
     def __init__(
         self, library: Library, queue: Queue, now: Callable[[], Now],
-        jobs: Callable[[], Awaitable[Sequence[JobLike]]] | None = None,
+        jobs: Callable[[], Awaitable[Sequence[JobLike]]] | None = None, drives: sticks.Drives | None = None,
+        loudness: Callable[[], str] = lambda: "off", about: About | None = None,
     ) -> None:  # fmt: skip
+        self._drives, self._loudness, self._about = drives, loudness, about
         self._library, self._queue, self._now, self._jobs = library, queue, now, jobs
         self._ids: tuple[Node, list[str]] | None = None  # of the last list of tracks, so that its windows agree
 
@@ -84,7 +91,7 @@ class Lists:
             return await self._tracks(node, offset, limit)
         if node.kind == "queue":
             return await self._queued(offset, limit)
-        rows = await self._short(node.kind)
+        rows = await self._short(node)
         return tuple(rows[offset : offset + limit]), len(rows)
 
     async def letters(self, node: Node) -> tuple[tuple[str, int], ...]:
@@ -110,7 +117,14 @@ class Lists:
         return (*head[offset:], *rows), answer["total"] + len(head)
 
     async def _tracks(self, node: Node, offset: int, limit: int) -> Window:
-        ids = await self.ids(node, again=offset == 0)
+        try:
+            ids = await self.ids(node, again=offset == 0)
+        except UsageError as error:
+            if node.key != "commute":
+                raise
+            return (Row("No prediction", does=Command("tell", str(error))),), 1
+        if not ids and node.key == "commute":
+            return (Row("Nothing predicted yet", does=Command("tell", LEARNING)),), 1
         if not ids:
             return (), 0
         head = _all_of(node.key, ids[0])
@@ -133,8 +147,9 @@ class Lists:
         )
         return rows, len(items)
 
-    async def _short(self, kind: str) -> list[Row]:
+    async def _short(self, node: Node) -> list[Row]:
         """Lists that are read whole."""
+        kind = node.kind
         if kind == "menu":
             return self._menu()
         if kind == "playlists":
@@ -153,10 +168,26 @@ class Lists:
                 Row(words.title(word), does=Command("tell", words.ADVICE.get(word) or now.details.get(word, "")))
                 for word in now.health
             ] or [Row("All is well")]
+        if kind in ("drives", "drive", "eject") and self._drives is not None:
+            return sticks.rows_of(self._drives, kind, node.key)
+        if kind == "settings":
+            return self._settings()
+        if kind == "about" and self._about is not None:
+            return [Row(f"{what}: {value}", does=Command("tell", value)) for what, value in await self._about()]
         raise UsageError(f"there is no list {kind}")
 
+    def _settings(self) -> list[Row]:
+        now, about = self._now(), Node("about", title="This box")
+        return [
+            Row("Shuffle", "on" if now.shuffle else "off", does=Command("shuffle")),
+            Row("Repeat", now.repeat, does=Command("repeat")),
+            Row("Loudness", self._loudness(), does=Command("loudness")),
+            Row("Display off", does=Command("display_off")),
+            *([Row("This box", opens=about)] if self._about is not None else []),
+        ]
+
     def _menu(self) -> list[Row]:
-        now, shuffle, repeat = self._now(), Command("shuffle"), Command("repeat")
+        now = self._now()
         wrong = str(len(now.health)) if now.health else "ok"
         return [
             Row("Queue", str(len(self._queue.items)), opens=Node("queue", title="Queue")),
@@ -164,9 +195,10 @@ class Lists:
             Row("Playlists", opens=Node("playlists", title="Playlists")),
             Row("Favourites", opens=Node("tracks", "favourites", title="Favourites")),
             Row("Recently played", opens=Node("recent", title="Recently played")),
-            Row("Shuffle", "on" if now.shuffle else "off", does=shuffle),
-            Row("Repeat", now.repeat, does=repeat),
+            Row("Commute", opens=Node("tracks", "commute", title="Commute")),
+            *([sticks.menu_row(self._drives)] if self._drives is not None else []),
             *([Row("Downloads", opens=Node("jobs", title="Downloads"))] if self._jobs is not None else []),
+            Row("Settings", opens=Node("settings", title="Settings")),
             Row("State", wrong, opens=Node("health", title="State")),
         ]
 
@@ -206,4 +238,6 @@ def _track(track: Track | None, key: str, does: Command, *, album: bool = False,
 
 
 def _job(job: JobLike) -> Row:
-    return Row(job.kind, f"{job.progress}%" if job.state == "running" else job.state)
+    if job.state == "running":
+        return Row(job.kind, f"{job.progress}%", percent=job.progress)
+    return Row(job.kind, job.state)

@@ -21,11 +21,12 @@ from msgspec.structs import replace
 from appliance import words
 from appliance.errors import ChadboxError
 from appliance.events import Bus, DriveChanged, HealthChanged, JobChanged, LibraryChanged, SignIn, StatusChanged
-from appliance.panel import keys
+from appliance.panel import asking, keys
+from appliance.panel import drives as sticks
 from appliance.panel.care import NONE, Care, Level, place
 from appliance.panel.commands import Commands, Player
 from appliance.panel.glyphs import Font, open_font
-from appliance.panel.lists import JobLike, Library, Lists
+from appliance.panel.lists import About, JobLike, Library, Lists
 from appliance.panel.pieces import FRAME_S
 from appliance.panel.screens import Shown, show
 from appliance.panel.state import CHUNK, Code, Command, Key, Node, Page, State, take
@@ -53,7 +54,8 @@ class Peek(Protocol):
 
 
 class Panel:
-    """`status` gives the Status document; `jobs` lists the background work; `peek` is told what is highlighted.
+    """`status` gives the Status document; `jobs` lists the background work; `peek` is told what is highlighted;
+    `drives` are those that can be plugged in, `about` tells of this box.
 
     `height` is 64 or 32; `care` is for the display that it is shown on. All methods belong on the event loop; none
     blocks it.
@@ -62,6 +64,7 @@ class Panel:
     def __init__(
         self, player: Player, library: Library, status: Callable[[], Mapping[str, Any]], bus: Bus, *,
         jobs: Callable[[], Awaitable[Sequence[JobLike]]] | None = None, peek: Peek | None = None,
+        drives: sticks.Drives | None = None, about: About | None = None,
         height: int = 64, care: Care = NONE, font: Font | None = None,
     ) -> None:  # fmt: skip
         self._status, self._peek, self._care = status, peek, care
@@ -69,14 +72,13 @@ class Panel:
         self._font = font
         self._setter: Typesetter | None = None  # the font is opened when somebody looks
         self._loop = asyncio.get_running_loop()
-        self._lists = Lists(library, player.queue, self._current, jobs)
-        self._commands = Commands(player, library, self._lists, self._tell, self._marked)
+        self._lists = Lists(library, player.queue, self._current, jobs, drives, lambda: player.loudness, about)
+        self._commands = Commands(player, library, self._lists, self._tell, self._marked, drives)
         self._sinks: list[Callable[[Frame], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drawn = -1e9
-        self._drives: dict[str, str] = {}  # state of each drive, by UUID
         self._last: Frame | None = None
         self._waking: asyncio.TimerHandle | None = None
         now = self._loop.time()
@@ -122,6 +124,7 @@ class Panel:
             if not self._sinks:
                 self._cancel_timer()
                 self._last = None
+                self.state = replace(self.state, questions=())  # nobody is there to answer
 
         return detach
 
@@ -135,7 +138,7 @@ class Panel:
         for command in commands:
             if not self._commands.now(command):
                 self._spawn(self._run(command))
-        self._set(self.state)
+        self._set(asking.current(self.state, now))
 
     # Events -----------------------------------------------------------------------------------------------------------
 
@@ -152,7 +155,7 @@ class Panel:
         if after.track != before.track:
             self._spawn(self._learn_favourite(after.track))
         if after.track != before.track or (after.shuffle, after.repeat) != (before.shuffle, before.repeat):
-            self.state = keys.outdated(self.state, frozenset({"queue", "menu"}))
+            self.state = keys.outdated(self.state, frozenset({"queue", "menu", "settings"}))
         drift = abs(after.position_at(now) - before.position_at(now))
         if drift > DRIFT_S or replace(after, position=0, at=0) != replace(before, position=0, at=0):
             self._request()
@@ -178,19 +181,10 @@ class Panel:
         now = self._loop.time()
         code = Code(event.code, event.url, now, now + event.expires_in) if event.code else None
         touched = now if code else self.state.touched  # somebody stands before it, waiting for the code
-        self._set(replace(self.state, code=code, touched=touched))
+        self._set(asking.current(replace(self.state, code=code, touched=touched), now))
 
     def _drive_changed(self, event: DriveChanged) -> None:
-        """Say it once when a drive wants something, or may be pulled out."""
-        before, self._drives[event.uuid] = self._drives.get(event.uuid), event.state
-        text = {
-            "not-adopted": f"Only read. To fill it: chadbox drive adopt {event.name}",
-            "safe-to-remove": "Safe to remove",
-            "full": event.message,
-            "error": event.message,
-        }.get(event.state, "")
-        if text and event.state != before:
-            self._tell(event.name, text)
+        self._set(sticks.changed(self.state, event, self._loop.time(), seen=bool(self._sinks)))
 
     # Doing ------------------------------------------------------------------------------------------------------------
 
@@ -199,7 +193,7 @@ class Panel:
             await self._commands.run(command)
         except ChadboxError as error:
             self._tell("Not possible", str(error))
-        self._set(keys.outdated(self.state, frozenset({"queue", "menu"})))
+        self._set(keys.outdated(self.state, frozenset({"queue", "menu", "settings"})))
 
     def _tell(self, title: str, text: str) -> None:
         self._set(keys.tell(self.state, title, text, self._loop.time()))
@@ -289,11 +283,14 @@ class Panel:
             return "off", None
         if state.code is not None and now < state.code.until:
             return "on", state.code.until - now
+        if (question := state.asked(now)) is not None:
+            return "on", question.until - now
         return self._care.level(now - state.touched, state.now.state in _PLAYING)
 
     def _draw(self) -> None:
         self._cancel_timer()
         now = self._drawn = self._loop.time()
+        self.state = asking.current(self.state, now)
         level, change = self._level(now)
         try:
             frame, until = self._frame(now, level)

@@ -23,7 +23,7 @@ from appliance.panel.listing import draw_page
 from appliance.panel.picture import Picture, scaled
 from appliance.panel.pieces import Canvas, clock
 from appliance.panel.small import ICONS, small
-from appliance.panel.state import Now, State
+from appliance.panel.state import Now, Question, State
 from appliance.panel.text import Typesetter, wrapped
 
 OVERLAY_S = 1.5  # how long the volume is shown
@@ -47,6 +47,9 @@ def show(state: State, now: float, wall: float | None, setter: Typesetter) -> Sh
     if state.code is not None and now < state.code.until and not state.pages:
         _sign_in(canvas, state)
         canvas.change_at(state.code.until)
+    elif (question := state.asked(now)) is not None:
+        _ask(canvas, state, question)
+        canvas.change_at(question.until)
     elif state.notice is not None and now < state.notice.until:
         _notice(canvas, state)
         canvas.change_at(state.notice.until)
@@ -169,6 +172,27 @@ def _notice(canvas: Canvas, state: State) -> None:
     for n, line in enumerate(lines[first : first + per]):
         canvas.line(line, 0, 16 * (n + 1))
     canvas.say(notice.title, notice.text)
+
+
+def _ask(canvas: Canvas, state: State, question: Question) -> None:
+    """The question, and No and Yes side by side; the one that a press means is inverted."""
+    picture, width = canvas.picture, canvas.picture.width
+    low = picture.height - 16
+    if state.height >= 64:
+        words = question.text.removesuffix(f"{question.name}?").strip()
+        for n, line in enumerate(wrapped(words, width // 8)[:2]):
+            canvas.line(line, 0, 16 * n)
+        canvas.marquee(f"{question.name}?", 32, since=question.since, word=False)
+    else:
+        canvas.marquee(question.text, 0, since=question.since, word=False)
+    half = width // 2
+    for text, left, chosen in (("No", 0, not question.yes), ("Yes", half, question.yes)):
+        canvas.line(text, left + (half - 8 * len(text)) // 2, low)
+        if chosen:
+            picture.invert(left, low, half, 16)
+        else:
+            picture.frame(left, low, half, 16)
+    canvas.say(question.text, *("> Yes" if question.yes else "> No", "No" if question.yes else "Yes"))
 
 
 def _sign_in(canvas: Canvas, state: State) -> None:

@@ -49,7 +49,8 @@ class Node(Struct, frozen=True):
 class Row(Struct, frozen=True):
     """An entry of a list: a press opens a list or does a command.
 
-    `tail` stands small at the right; `track` is the id for a favourite; `peek` is WHAT a press would play first.
+    `tail` stands small at the right; `track` is the id for a favourite; `peek` is WHAT a press would play first;
+    `percent` is how far something is that is under way.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Row(Struct, frozen=True):
     does: Command | None = None
     track: str = ""
     peek: str = ""
+    percent: int | None = None
 
 
 class Page(Struct, frozen=True):
@@ -139,6 +141,25 @@ class Code(Struct, frozen=True):
     until: float
 
 
+class Stick(Struct, frozen=True):
+    """A drive that is plugged in; `state` as appliance/drives/drives.py draws them."""
+
+    uuid: str
+    name: str
+    state: str
+
+
+class Question(Struct, frozen=True):
+    """May `does` be done? `yes` is what the knob stands on; `until` is 0 while it waits to be shown (asking.py)."""
+
+    name: str
+    text: str
+    does: Command
+    since: float = 0.0
+    until: float = 0.0
+    yes: bool = False
+
+
 class State(Struct, frozen=True):
     """Everything. Times are seconds of one monotonic clock; `pages` are the open lists, the visible one last."""
 
@@ -148,6 +169,8 @@ class State(Struct, frozen=True):
     pages: tuple[Page, ...] = ()
     notice: Notice | None = None
     code: Code | None = None
+    questions: tuple[Question, ...] = ()
+    drives: tuple[Stick, ...] = ()
     job: tuple[str, int] | None = None  # kind and percent of what is being fetched
     touched: float = 0.0
     turned: float = -1e9  # when the volume changed last
@@ -158,6 +181,12 @@ class State(Struct, frozen=True):
     def rows(self) -> int:
         """Rows of a list that fit on the display."""
         return self.height // 16
+
+    def asked(self, now: float) -> Question | None:
+        """The question that is to be seen, if there is one."""
+        if not self.questions or (self.code is not None and now < self.code.until):
+            return None
+        return self.questions[0] if now < self.questions[0].until else None
 
 
 def take(document: Mapping[str, Any], before: Now, now: float) -> Now:

@@ -10,7 +10,7 @@ from appliance.cloud.models import Track
 from appliance.config import Audio
 from appliance.engine import Engine, Entry
 from appliance.errors import NotFound
-from appliance.player.loudness import gain
+from appliance.player.loudness import Mode, gain
 from appliance.player.queue import Item
 from appliance.stream import Cache, CacheEntry, Demand, Fetcher, Role
 
@@ -45,6 +45,7 @@ class Deck:
 
     def __init__(self, tracks: Tracks, cache: Cache, fetcher: Fetcher, engine: Engine, audio: Audio) -> None:
         self._audio = audio
+        self.loudness: Mode = audio.loudness
         self._tracks = tracks
         self._cache = cache
         self._fetcher = fetcher
@@ -64,7 +65,7 @@ class Deck:
         if track is None:
             raise NotFound("it is not in the library any more")
         in_order = neighbour is not None and neighbour is not track and neighbour.album_id == track.album_id
-        gain_db = gain(track, self._audio.loudness, self._audio.target_lufs, in_album_order=in_order)
+        gain_db = gain(track, self.loudness, self._audio.target_lufs, in_album_order=in_order)
         file = await self._cache.acquire(self._tracks.library_id or "", track)
         entry = Entry(
             id=next(self._ids), stream=file.id, start=start, samples=track.samples, sample_rate=track.sample_rate,

@@ -14,6 +14,7 @@ from appliance.events import Bus
 from appliance.health import Health
 from appliance.player import saved
 from appliance.player.deck import Deck, Tracks
+from appliance.player.loudness import Mode
 from appliance.player.queue import Queue, Repeat
 from appliance.player.transport import Transport
 from appliance.store import Store
@@ -37,6 +38,7 @@ class Player:
     ) -> None:  # fmt: skip
         self.queue = Queue()
         self.volume = audio.max_startup_volume
+        self._set_loudness = audio.loudness
         self._cap = audio.max_startup_volume
         self._store = store
         self._library = library
@@ -56,6 +58,8 @@ class Player:
     async def open(self) -> None:
         """Restore what was before the plug was pulled: volume first, then the queue; what played plays on."""
         before, items = await self._store.read(saved.load)
+        if before.loudness is not None and before.loudness[0] == self._set_loudness:  # else the settings were changed
+            self._deck.loudness = before.loudness[1]
         self.volume = min(self._cap if before.volume is None else before.volume, self._cap)
         self._output_volume(self.volume)
         self.queue.restore(items, before.item, shuffle=before.shuffle, repeat=before.repeat)
@@ -209,6 +213,18 @@ class Player:
             control(self.volume)
             self._engine.set_volume(100)
 
+    @property
+    def loudness(self) -> Mode:
+        """How tracks are evened out: as the settings say, or as was chosen since (P9)."""
+        return self._deck.loudness
+
+    async def set_loudness(self, mode: Mode) -> None:
+        """From the next track on: the gain of one that sounds does not change."""
+        self._deck.loudness = mode
+        async with self._transport.turn:
+            self._transport.unprepare()
+        await self._queue_changed()
+
     # Queue ------------------------------------------------------------------------------------------------------------
 
     async def enqueue(self, what: str, *, following: bool) -> int:
@@ -273,6 +289,7 @@ class Player:
             state=self._transport.wanted, item=current.id if current else None,
             position=round(self._transport.position, 2), volume=self.volume,
             shuffle=self.queue.shuffle, repeat=self.queue.repeat,
+            loudness=None if self.loudness == self._set_loudness else (self._set_loudness, self.loudness),
         )  # fmt: skip
         changes = self.queue.take_changes()
         try:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from appliance.player.loudness import Mode
 from appliance.player.queue import Changes, Item, Repeat
 
 KEY = "transport"
@@ -15,7 +16,10 @@ State = Literal["playing", "paused", "stopped"]
 
 
 class Saved(Struct):
-    """The state of playing; `position` in seconds, `volume` 0-100 (None: never set), `item` an id of the queue."""
+    """The state of playing; `position` in seconds, `volume` 0-100 (None: never set), `item` an id of the queue.
+
+    `loudness`: what the settings said when it was chosen by hand, and what was chosen.
+    """
 
     state: State = "stopped"
     item: int | None = None
@@ -23,6 +27,7 @@ class Saved(Struct):
     volume: int | None = None
     shuffle: bool = False
     repeat: Repeat = "off"
+    loudness: tuple[Mode, Mode] | None = None
 
 
 def load(db: sqlite3.Connection) -> tuple[Saved, list[Item]]:

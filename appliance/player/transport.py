@@ -129,9 +129,7 @@ class Transport:
                 return
             item = self.queue.following(self.now.item, automatic=True)
             if self.next and (item is None or self.next.item is not item or self.next.file.superseded):
-                self._engine.set_next(None)
-                self._deck.close(self.next)
-                self.next = None
+                self.unprepare()
             if item is None or self.next is not None:
                 return
             try:
@@ -140,6 +138,13 @@ class Transport:
                 log.warning("the next track cannot be prepared: %s", error)
                 return
             self._engine.set_next(self.next.entry)
+
+    def unprepare(self) -> None:
+        """Take the prepared next track back."""
+        if self.next:
+            self._engine.set_next(None)
+            self._deck.close(self.next)
+            self.next = None
 
     def set_paused(self, paused: bool) -> None:
         """Hold or go on with what is loaded."""

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import pytest
 
 from appliance.cloud.models import Stats
-from appliance.errors import NotFound
-from appliance.events import Bus, StatusChanged
+from appliance.errors import ChadboxError, NotFound
+from appliance.events import Bus, DriveChanged, StatusChanged
 from appliance.library import Library
 from appliance.panel import Care, Frame, Key, Panel
 from appliance.player.queue import Queue
@@ -72,6 +72,7 @@ class NotedPlayer:
         self._library, self._bus = library, bus
         self._track: Any = None
         self.health: dict[str, str] = {}
+        self.loudness = "auto"
 
     def status(self) -> dict[str, Any]:
         return {
@@ -142,9 +143,68 @@ class NotedPlayer:
         self.queue.set_shuffle(on)
         self._note("shuffle", on)
 
+    async def set_loudness(self, mode: Literal["auto", "album", "track", "off"]) -> None:
+        self.loudness = mode
+        self._note("loudness", mode)
+
     async def set_repeat(self, mode: Literal["off", "one", "all"]) -> None:
         self.queue.repeat = mode
         self._note("repeat", mode)
+
+
+class NotedDrives:
+    """Sticks that do what they are told at once; `refusal` is what they say instead."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._there: dict[str, dict[str, Any]] = {}
+        self.done: list[tuple[str, str]] = []
+        self.refusal: ChadboxError | None = None
+
+    def documents(self) -> list[dict[str, Any]]:
+        return list(self._there.values())
+
+    def plug(self, uuid: str, name: str, **facts: Any) -> None:
+        """Comes, is looked at, and is a stranger's unless `facts` say otherwise."""
+        self._there[uuid] = {
+            "name": name, "uuid": uuid, "state": "mounting", "adopted": False, "progress": 0, "message": "",
+            "files": 0, "bytes": 0, "missing": 0,
+        }  # fmt: skip
+        self.change(uuid)
+        self.change(uuid, **({"state": "not-adopted"} | facts))
+
+    def change(self, uuid: str, **facts: Any) -> None:
+        drive = self._there[uuid]
+        drive |= facts
+        words = [drive[name] for name in ("name", "uuid", "state", "adopted", "progress", "message")]
+        self._bus.publish(DriveChanged(*words))
+
+    def pull(self, uuid: str) -> None:
+        drive = self._there.pop(uuid)
+        self._bus.publish(DriveChanged(drive["name"], uuid, "gone", drive["adopted"], 0))
+
+    def _do(self, what: str, uuid: str, **facts: Any) -> None:
+        self.done.append((what, uuid))
+        if self.refusal is not None:
+            raise self.refusal
+        self.change(uuid, **facts)
+
+    async def adopt(self, name: str) -> None:
+        self._do("adopt", name, state="ready", adopted=True)
+
+    async def forget(self, name: str) -> None:
+        self._do("forget", name, state="not-adopted", adopted=False)
+
+    async def fill(self, name: str) -> None:
+        self._do("fill", name, state="filling", progress=0)
+
+    async def eject(self, name: str) -> None:
+        self._do("eject", name, state="ejecting")
+        self.change(name, state="safe-to-remove")
+
+
+async def about() -> list[tuple[str, str]]:
+    return [("Name", "chadbox"), ("Address", "192.0.2.7"), ("Version", "1.2")]
 
 
 class Stage:
@@ -153,13 +213,15 @@ class Stage:
     def __init__(self, store: Store, library: Library, bus: Bus) -> None:
         self.store, self.library, self.bus = store, library, bus
         self.player = NotedPlayer(library, bus)
+        self.drives = NotedDrives(bus)
         self.frames: list[Frame] = []
         self.looked: list[str] = []
         self._came = asyncio.Event()
 
     def open(self, *, height: int = 64, care: Care = Care(0, 0, 0), look: bool = True) -> Panel:  # noqa: B008
         self.panel = Panel(
-            self.player, self.library, self.player.status, self.bus, peek=self, height=height, care=care
+            self.player, self.library, self.player.status, self.bus, peek=self, drives=self.drives,
+            about=about, height=height, care=care
         )  # fmt: skip
         self.detach = self.panel.attach(self._frame) if look else lambda: None
         return self.panel

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from appliance import words
-from appliance.panel import keys
-from appliance.panel.state import Code, Key, Node, Now, Page, Row, State
+from appliance.panel import asking, keys
+from appliance.panel.drives import rows_of
+from appliance.panel.state import Code, Command, Key, Node, Now, Page, Row, State
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,23 @@ def playing(script: Script, height: int) -> State:
     return State(height=height, now=now, touched=10)
 
 
+ADOPT = Command("adopt", "1")
+
+
+class _Sticks(NamedTuple):
+    """Drives for looking at."""
+
+    found: list[dict[str, Any]]
+
+    def documents(self) -> list[dict[str, Any]]:
+        return self.found
+
+
+def drive(script: Script, **facts: Any) -> Any:
+    document = {"name": script.title, "uuid": "1", "state": "not-adopted", "adopted": False, "progress": 0}
+    return _Sticks([document | {"message": "", "files": 0, "bytes": 0, "missing": 0} | facts])
+
+
 def _wrong(script: Script, height: int) -> State:
     state = playing(script, height)
     return replace(state, now=replace(state.now, health=("offline",), since=5.5))
@@ -78,6 +97,26 @@ def _empty(script: Script, height: int) -> State:
     return keys.arrived(state, node, 0, (), 0)
 
 
+def _ask(script: Script, height: int) -> State:
+    state = asking.ask(playing(script, height), script.title, f"Let this box write to {script.title}?", ADOPT, 10)
+    return keys.press(state, Key("scroll", 1, 1), 10.9)[0]
+
+
+def _rows(script: Script, height: int, node: Node, rows: list[Row]) -> State:
+    state = replace(playing(script, height), pages=(Page(node, moved=10),))
+    return keys.arrived(state, node, 0, tuple(rows), len(rows))
+
+
+def _drive(script: Script, height: int) -> State:
+    stick = drive(script, state="filling", adopted=True, progress=42, files=120, bytes=4_400_000_000, missing=3)
+    return _rows(script, height, Node("drive", "1"), rows_of(stick, "drive", "1"))
+
+
+def _stranger(script: Script, height: int) -> State:
+    state = _rows(script, height, Node("drive", "1"), rows_of(drive(script), "drive", "1"))
+    return keys.press(state, Key("scroll", 1, 1), 10)[0]
+
+
 def _sign_in(script: Script, height: int) -> State:
     return replace(playing(script, height), code=Code("WDJB-MJHT", "http://box.local/device", 10, 400))
 
@@ -92,5 +131,6 @@ def _stopped(script: Script, height: int) -> State:
 
 SCREENS: dict[str, Callable[[Script, int], State]] = {
     "playing": playing, "wrong": _wrong, "volume": _volume, "list": _list, "letter": _letter, "empty": _empty,
+    "ask": _ask, "drive": _drive, "stranger": _stranger,
     "notice": _notice, "sign-in": _sign_in, "clock": _idle, "clock-wrong": _stopped,
 }  # fmt: skip

@@ -153,6 +153,15 @@ class Hands:
             if (frame := next(self._frames)) is not None:
                 self.words = frame["words"]
 
+    def turn_until(self, text: str, detents: int) -> None:
+        """Turn on until it stands there: the panel takes no answer in the first moment of a question."""
+        deadline = time.monotonic() + 20
+        while not any(word.startswith(text) for word in self.words):
+            assert time.monotonic() < deadline, self.words
+            self.press("scroll", detents)
+            if (frame := next(self._frames)) is not None:
+                self.words = frame["words"]
+
     def choose(self, text: str) -> None:
         for _ in range(30):
             if any(word.startswith(f"> {text}") for word in self.words):
@@ -200,3 +209,38 @@ def test_from_the_menu_to_sound_on_a_real_player(tmp_path: Path, shuffle: str) -
         box.start_player(sync=False)
         status = box.wait(lambda s: s["track"] is not None)
         assert (status["track"]["title"], status["queue"]["length"], status["state"]) == ("Part 1", 5, "paused")
+
+
+def test_a_drive_is_adopted_filled_and_ejected_by_knob_alone(tmp_path: Path) -> None:
+    """C6, C7, F5: nothing is written before the Yes; the eject button leaves a stick that may be pulled."""
+    tones.album(tmp_path / "music", "flac", tracks=2, seconds=2.0, title="Шум", artist="Ж")
+    stick = tmp_path / "CAR"
+    settings = {"audio": {"output": "null"}, "drives": {"folders": [str(stick)]}}
+    with Box(tmp_path, settings=settings) as box:
+        hands = Hands(box)
+        hands.press("menu")
+        hands.until("Queue")
+        hands.press("home")
+        stick.mkdir()
+        hands.until("Let this box write to CAR?")
+        hands.press("home")
+        box.wait(lambda s: s["drives"] and s["drives"][0]["state"] == "not-adopted")
+        assert not list(stick.iterdir()), "written without consent"
+        stick.rename(tmp_path / "away")
+        box.wait(lambda s: not s["drives"])
+        (tmp_path / "away").rename(stick)
+        hands.until("Let this box write to CAR?")
+        hands.turn_until("> Yes", 1)
+        hands.press("select")
+        box.wait(lambda s: s["drives"] and s["drives"][0]["adopted"] and s["drives"][0]["state"] == "ready")
+        assert (stick / ".chadbox" / "adopted").exists()
+        hands.until("The box may write to it")
+        hands.press("back")
+        hands.press("menu")
+        hands.until("Queue")
+        hands.choose("Drive")
+        hands.until("> CAR (ready)")
+        hands.press("eject")
+        hands.until("Safe to remove")
+        assert box.status()["drives"][0]["state"] == "safe-to-remove"
+        assert "Traceback" not in box.log("player")
