@@ -79,6 +79,7 @@ class Panel:
         self._reading: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drawn = -1e9
+        self._running: dict[int, tuple[str, int]] = {}  # kind and percent of the jobs under way, by id
         self._last: Frame | None = None
         self._waking: asyncio.TimerHandle | None = None
         now = self._loop.time()
@@ -174,7 +175,10 @@ class Panel:
         self._set(state)
 
     def _job_changed(self, event: JobChanged) -> None:
-        job = (event.kind, event.progress) if event.state == "running" else None
+        self._running.pop(event.id, None)
+        if event.state == "running":
+            self._running[event.id] = (event.kind, event.progress)
+        job = next(reversed(self._running.values()), None)  # the one that moved last, of those that still run
         self._set(keys.outdated(replace(self.state, job=job), frozenset({"jobs"})))
 
     def _sign_in(self, event: SignIn) -> None:

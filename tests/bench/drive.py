@@ -105,13 +105,12 @@ def _hashed(server: Box) -> list[dict[str, Any]]:
 
 def _ours(root: Path, server: Box, url: str, target: Path) -> float:
     root.mkdir()
-    settings = {"audio": {"output": "null"}, "drives": {"folders": [str(target)]}}
+    settings = {"audio": {"output": "null"}, "drives": {"folders": [str(target)], "fill": False}}
     with Box(root, server.music, settings=settings, url=url, server=False, player=False) as box:
         box.token_file = server.token_file
         box.start_player(sync=False)
         box.cli("sync")
         box.cli("drive", "adopt", target.name)
-        box.cli("drive", "fill", target.name)
         library = server.api("stats")["library"]
         ids = [(library, str(track["id"])) for track in _hashed(server)]
         with contextlib.closing(sqlite3.connect(root / "state" / "chadbox.db", timeout=10)) as db, db:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from appliance.drives import DriveError
-from appliance.events import DriveChanged, SignIn
+from appliance.events import DriveChanged, JobChanged, SignIn
 from appliance.panel import Care, asking
 from tests.panel.conftest import Stage
 
@@ -238,3 +238,13 @@ async def test_settings(stage: Stage) -> None:
     stage.press("scroll", -9)
     await stage.choose("Display off")
     await stage.until(lambda: stage.frames[-1].level == "off")
+
+
+async def test_a_job_that_ends_hides_no_other(stage: Stage) -> None:
+    """F4, R7."""
+    stage.open()
+    for job, state, progress in ((1, "running", 10), (2, "running", 0), (2, "done", 100)):
+        stage.bus.publish(JobChanged(job, "fill", state, progress, None))
+    assert stage.panel.state.job == ("fill", 10)
+    stage.bus.publish(JobChanged(1, "fill", "done", 100, None))
+    assert stage.panel.state.job is None
