@@ -80,6 +80,10 @@ class IngestReader:
         except Stopped:
             raise Moved(f"{self._name} is being mounted anew") from None
 
+    def rest(self) -> None:
+        """No more tags to read for now: give the memory of the process back. Blocks for a moment."""
+        self._tags.rest()
+
     async def read(self, file: File, start: int, stop: int) -> AsyncIterator[bytes]:
         """Bytes [start, stop) in pieces. Changed, when there are fewer."""
         while start < stop:

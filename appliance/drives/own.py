@@ -274,6 +274,8 @@ class OwnMusic:
             part = new[at : at + BATCH]
             facts = await shelf.reader.facts(part)
             await self._index.learn(drive.uuid, [_found(drive.uuid, *pair) for pair in zip(part, facts, strict=True)])
+        if new:
+            await asyncio.to_thread(shelf.reader.rest)
         log.info("%s: %d music files, %d of them new", drive.name, len(files), len(new))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
