@@ -35,7 +35,8 @@ from appliance.control.export import ExportCommands
 from appliance.control.server import ControlServer
 from appliance.control.signing import Signing
 from appliance.control.status import StatusSource
-from appliance.drives import Drives, Exports, Ingest, Supply
+from appliance.control.where import Where
+from appliance.drives import Drives, Exports, Ingest, OwnMusic, Supply
 from appliance.engine import Engine, EngineEvent
 from appliance.errors import ChadboxError, TokenRejected
 from appliance.events import Bus, LibraryChanged, StatusChanged, TrackPlayed
@@ -103,6 +104,12 @@ class App:
         self.library.commute = commute.ids
         status = StatusSource(player, self.library, self.cache, self.health)
         drives, exports = self._make_drives()
+        own = OwnMusic(drives, self.library.own, self.bus, lambda: self.fetcher.urgent)
+        self.fetcher.local = own.read
+        where = Where(
+            self.cache, lambda: self.library.library_id or "", lambda track: own.there(track) or drives.holds(track)
+        )
+        status.where = where
         status.drives = drives.documents
         ingest = Ingest(
             drives, self.store, self.jobs, self.cloud, self.bus, lambda: self.library.library_id or "",
@@ -110,8 +117,8 @@ class App:
         )  # fmt: skip
         ingest.uploaded = self._look_again.set
         hardware = self.hardware = Hardware(settings, self.health)
-        panel = self._make_panel(player, status, hardware, drives)
-        commands = Commands(player, self.library, self.cache, self.jobs, fetching, status, self.bus, panel)
+        panel = self._make_panel(player, status, hardware, drives, where)
+        commands = Commands(player, self.library, self.cache, self.jobs, fetching, status, self.bus, panel, where)
         login = Login(self.cloud, self.bus, socket.gethostname())
         login.on_changed = self._look_again.set
         self._on_close("sign-in", login.close)
@@ -131,9 +138,11 @@ class App:
         await ingest.open()
         await self.jobs.open()
         self._on_close("jobs", self.jobs.close)
+        await own.open()
         await drives.open()
         self._on_close("drives", drives.close)
         self._on_close("import", ingest.close)
+        self._on_close("music on drives", own.close)
         self.bus.subscribe(TrackPlayed, lambda event: self._spawn(self._record(event)))
         self.bus.subscribe(LibraryChanged, lambda _: self.fetcher.retry_now())
         self.tokens.on_refreshed = self._token_refreshed
@@ -183,10 +192,11 @@ class App:
         drives = Drives(
             source, self.store, self.jobs, supply, wanted, self.bus, self.health, automatic=self.settings.drives.fill
         )
-        self.fetcher.local = drives.read
         return drives, Exports(drives, supply, self.jobs, self.bus)
 
-    def _make_panel(self, player: Player, status: StatusSource, hardware: Hardware, drives: Drives) -> Panel:
+    def _make_panel(
+        self, player: Player, status: StatusSource, hardware: Hardware, drives: Drives, where: Where
+    ) -> Panel:
         settings = self.settings.panel
         display = hardware.wiring.display if hardware.wiring else None
         care = Care(settings.dim_after, settings.blank_after, settings.blank_playing_after)
@@ -194,7 +204,7 @@ class App:
         self._on_close("peeker", peeker.close)
         panel = Panel(
             player, self.library, status.document, self.bus, jobs=self.jobs.list, peek=peeker,
-            drives=drives, about=about(self.settings.server.url),
+            drives=drives, about=about(self.settings.server.url), where=where.of,
             height=display.height if display else 64, care=care if display else Care(0, 0, 0),
         )  # fmt: skip
         self._on_close("panel", panel.close)

@@ -11,6 +11,7 @@ from appliance.config import Drives as DriveSettings
 from appliance.drives import DriveSource, Found
 from appliance.errors import ChadboxError
 from appliance.library import Library
+from appliance.own import is_own
 from appliance.store import Store
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Wanted:
         ids = [*predicted, *await self._library.favourites(), *await self._store.read(most), *recent]
         if len(ids) < ENOUGH:
             ids += await self._store.read(_newest)
-        return list(dict.fromkeys(ids))[:MOST]
+        return [i for i in dict.fromkeys(ids) if not is_own(i)][:MOST]
 
 
 def _newest(db: sqlite3.Connection) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.cli.entry import Call, document
 from appliance.cli.output import Progress, say, show_json, table
-from appliance.cli.text import clock, count
+from appliance.cli.text import clock, count, where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _sections(doc: Doc) -> None:
     """Tracks, albums, artists: what is there, each with the WHAT that `play` takes."""
     blank = False
     for key, heads, right, flexible, row in (
-        ("tracks", ("Title", "Artist", "Album", "Time", "WHAT"), "3", "012", _track_row),
+        ("tracks", ("Title", "Artist", "Album", "Time", "Where", "WHAT"), "3", "012", _track_row),
         ("albums", ("Album", "Artist", "Year", "Tracks", "WHAT"), "23", "01", _album_row),
         ("artists", ("Artist", "Tracks", "WHAT"), "1", "02", _artist_row),
     ):
@@ -93,7 +93,7 @@ def _sections(doc: Doc) -> None:
 
 def _track_row(item: Doc) -> tuple[object, ...]:
     title, time = item.get("title"), clock(item.get("duration"))
-    return title, item.get("artist"), item.get("album"), time, f"track:{item.get('id')}"
+    return title, item.get("artist"), item.get("album"), time, where(item), f"track:{item.get('id')}"
 
 
 def _album_row(item: Doc) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ from appliance.cli.entry import Call
 from appliance.cli.output import say, show_json, table
 from appliance.cli.parse import whole
 from appliance.cli.status import part
-from appliance.cli.text import clean, clock, count, number
+from appliance.cli.text import clean, clock, count, number, where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ def show(call: Call) -> int:
         track = part(item, "track")
         mark = ">" if item.get("current") else ""
         title = track.get("title") or track.get("id") or "?"
-        rows.append((mark, n, title, track.get("artist"), track.get("album"), clock(track.get("duration"))))
-    table(("", "N", "Title", "Artist", "Album", "Time"), rows, right="15", flexible="234")
+        rows.append(
+            (mark, n, title, track.get("artist"), track.get("album"), clock(track.get("duration")), where(track))
+        )
+    table(("", "N", "Title", "Artist", "Album", "Time", "Where"), rows, right="15", flexible="234")
     say(_modes(doc))
     return 0
 

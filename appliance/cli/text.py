@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # whole escape sequences first (CSI, OSC and its like up to their end, then any other), so that their tails go too
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -103,3 +107,12 @@ def bar(percent: object, columns: int) -> str:
     inner = max(1, columns - 2)
     full = round(inner * min(100.0, max(0.0, number(percent))) / 100)
     return f"[{'#' * full}{'-' * (inner - full)}]"
+
+
+def where(track: dict[str, Any]) -> str:
+    """The nearest place where a track is (L4): `cache`, `drive`, `net`; `away` while its drive is not plugged in."""
+    places = track.get("where")
+    if not isinstance(places, list):
+        return ""
+    near = next((word for word in ("cache", "drive") if word in places), "")
+    return near or ("net" if "network" in places else "away")

@@ -15,6 +15,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from appliance.own import is_own
+
 PLAYS = 8_000  # newest plays that are looked at: months, for who hears sixty tracks a day
 ENOUGH = 30.0  # seconds; what was heard for less, of a track longer than that, was skipped
 SPREAD = 60.0  # minutes, standard deviation of what counts as the same time of day
@@ -129,7 +131,7 @@ def read(con: sqlite3.Connection, library: str, wanted: Moment) -> Habits:
     if not wanted.timed:  # the clock may say 1970: go by the newest play instead
         newest = max((row[1] for row in rows if row[1] is not None), default=wanted.at)
         wanted = Moment(newest, wanted.weekend, wanted.minute, timed=False)
-    ids = list({row[0] for row in rows})
+    ids = list({row[0] for row in rows if not is_own(row[0])})  # what is on a drive need not be fetched
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]
         marks = ",".join("?" * len(part))

@@ -153,7 +153,7 @@ def _unheard(con: sqlite3.Connection, habits: Habits, category: str, name: str, 
 
 def _favourites(con: sqlite3.Connection, library: str, of: _Of) -> None:
     sql = f"""SELECT {COLUMNS} FROM favourite f JOIN track t ON t.track_id = f.track_id
-        WHERE f.library = ? ORDER BY f.n DESC LIMIT 2000"""  # noqa: S608
+        WHERE f.library = ? AND f.track_id NOT GLOB 'drive:*' ORDER BY f.n DESC LIMIT 2000"""  # noqa: S608
     for row in con.execute(sql, (library,)):
         of(song(row)).add(FAVOURITE, "a favourite")
 

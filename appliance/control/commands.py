@@ -10,6 +10,7 @@ import msgspec
 
 from appliance.control.protocol import Handler, Request
 from appliance.control.status import StatusSource, playing_of
+from appliance.control.where import Where
 from appliance.errors import ChadboxError, NotFound
 from appliance.events import Bus, Event, HealthChanged, JobChanged, LibraryChanged, StatusChanged, SyncProgress
 from appliance.jobs import Jobs
@@ -29,7 +30,7 @@ class Commands:
 
     def __init__(
         self, player: Player, library: Library, cache: Cache, jobs: Jobs, fetching: Fetching,
-        status: StatusSource, bus: Bus, panel: Panel,
+        status: StatusSource, bus: Bus, panel: Panel, where: Where,
     ) -> None:  # fmt: skip
         self._player = player
         self._library = library
@@ -39,6 +40,7 @@ class Commands:
         self._status = status
         self._bus = bus
         self._panel = panel
+        self._where = where
 
     def table(self) -> dict[str, Handler]:
         player = self._player
@@ -168,10 +170,14 @@ class Commands:
     async def _queue(self, request: Request) -> Any:
         queue = self._player.queue
         shown = queue.items[:MOST_SHOWN]
-        tracks = {str(t.id): t for t in await self._library.get_tracks({i.track_id for i in shown})}
+        found = await self._library.get_tracks({i.track_id for i in shown})
+        tracks = {str(t.id): t for t in await self._where.located(found)}
         return {
             "items": [
-                {"track": tracks.get(i.track_id) or {"id": i.track_id, "title": "?"}, "current": i is queue.current}
+                {
+                    "track": tracks.get(i.track_id) or {"id": i.track_id, "title": "?", "where": []},
+                    "current": i is queue.current,
+                }
                 for i in shown
             ],
             "index": queue.index,
@@ -211,13 +217,15 @@ class Commands:
     # Library ----------------------------------------------------------------------------------------------------------
 
     async def _search(self, request: Request) -> Any:
-        return await self._library.search(request.args["words"], request.args["limit"])
+        found = await self._library.search(request.args["words"], request.args["limit"])
+        return found | {"tracks": await self._where.located(found["tracks"])}
 
     async def _browse(self, request: Request) -> Any:
         args = request.args
-        return await self._library.browse(
+        found = await self._library.browse(
             args.get("category"), args.get("value"), args["offset"], args["limit"], args.get("filter", "")
         )
+        return found | {"tracks": await self._where.located(found["tracks"])} if "tracks" in found else found
 
     async def _sync(self, request: Request) -> Any:
         def tell(event: SyncProgress) -> None:

@@ -10,6 +10,9 @@ A connection carries one request after the other; closing it cancels the one tha
 does not, so `echo '{"cmd": "status"}' | socat - UNIX:PATH` gets its answer). A line is at most MAX_REQUEST bytes.
 `progress` and `event` lines may be left out for a client that reads slower than they come; the last one never is.
 
+A Track has besides what CONTRACT says `"where"`: words of network, cache, drive; none while the drive that it is on is
+away. Tracks of a drive alone have ids that begin with `drive:`; `library` in Status counts the server's tracks alone.
+
     command        args (? = may be missing)                    result
     status         -                                            Status of CONTRACT
     watch          -                                            never; events

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import msgspec
 
 from appliance import __version__
+from appliance.control.where import Where, located
 from appliance.health import Health
+from appliance.own import is_own
 from appliance.player.deck import Play
 from appliance.player.player import Player
 from appliance.stream import Cache
@@ -35,6 +37,7 @@ class StatusSource:
         self._cache = cache
         self._health = health
         self._born = time.monotonic()
+        self.where: Where | None = None
         self.drives: Callable[[], list[dict[str, object]]] = list
 
     @property
@@ -47,6 +50,10 @@ class StatusSource:
         player, transport = self._player, self._player.transport
         now, queue, audio = transport.now, player.queue, transport.audio
         track = player.track
+        if track is not None and self.where is not None:
+            track = located(
+                track, self.where.words(track, cached=bool(now and now.file.complete and not now.file.volatile))
+            )
         file = now.file if now else None
         return {
             "state": transport.state,
@@ -97,4 +104,4 @@ def playing_of(document: dict[str, Any]) -> Playing:
 def _source(play: Play) -> str:
     if play.from_cache:
         return "cache"
-    return "drive" if play.file.from_drive else "network"
+    return "drive" if play.file.from_drive or is_own(play.track.id) else "network"

@@ -5,7 +5,8 @@ from appliance.drives.drives import Drives
 from appliance.drives.errors import DriveError
 from appliance.drives.export import Exports
 from appliance.drives.ingest import Ingest
+from appliance.drives.own import OwnMusic
 from appliance.drives.source import DriveSource, Found
 from appliance.drives.supply import Supply
 
-__all__ = ["Drive", "DriveError", "DriveSource", "Drives", "Exports", "Found", "Ingest", "Supply"]
+__all__ = ["Drive", "DriveError", "DriveSource", "Drives", "Exports", "Found", "Ingest", "OwnMusic", "Supply"]

@@ -102,6 +102,14 @@ class Drives:
         """One for each drive, in the order in which they came."""
         return [drive.document() for drive in self._drives.values()]
 
+    def every(self) -> list[Drive]:
+        """Those that are plugged in."""
+        return list(self._drives.values())
+
+    def holds(self, track_id: str) -> bool:
+        """Whether a drive has the box's copy of a track of the server."""
+        return any(d.shelf is not None and track_id in d.shelf.files for d in self._drives.values())
+
     def find(self, name: str) -> Drive:
         """The drive of that label, UUID or device node."""
         wish = name.strip().casefold()

@@ -21,6 +21,7 @@ from appliance.drives.ingest_rows import File
 from appliance.drives.names import PART
 from appliance.drives.thread import DriveThread
 from appliance.drives.tree import Tree
+from appliance.server.models import Facts
 from appliance.server.paths import mime, skipped
 from appliance.server.worker import Reader as TagReader
 from appliance.server.worker import Stopped
@@ -67,14 +68,21 @@ class IngestReader:
 
     async def read_tags(self, files: Sequence[File]) -> None:
         """Fill in duration, artist and title, as far as they can be told."""
-        try:
-            names = [f.path for f in files]
-            found = await asyncio.to_thread(self._tags.read, os.fsencode(self._path), names)
-        except Stopped:
-            raise Moved(f"{self._name} is being mounted anew") from None
-        for file, facts in zip(files, found, strict=True):
+        for file, facts in zip(files, await self.facts(files), strict=True):
             if facts.error is None and (facts.size, facts.mtime_ns) == (file.size, file.mtime_ns):
                 file.duration, file.artist, file.title = facts.duration, facts.artist or None, facts.title or None
+
+    async def facts(self, files: Sequence[File]) -> list[Facts]:
+        """All that the files say of themselves, in their order."""
+        try:
+            names = [f.path for f in files]
+            return await asyncio.to_thread(self._tags.read, os.fsencode(self._path), names)
+        except Stopped:
+            raise Moved(f"{self._name} is being mounted anew") from None
+
+    def rest(self) -> None:
+        """No more tags to read for now: give the memory of the process back. Blocks for a moment."""
+        self._tags.rest()
 
     async def read(self, file: File, start: int, stop: int) -> AsyncIterator[bytes]:
         """Bytes [start, stop) in pieces. Changed, when there are fewer."""

@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.library import albums, fold
 from appliance.library.pages import COLUMNS, Page, Row
+from appliance.own import AFTER, PREFIX
 from appliance.store import meta
 
 AT_ONCE = 300  # dirty albums that are settled with their page; more (a page in random order) wait for the end
@@ -102,8 +103,9 @@ def sweep(con: sqlite3.Connection, after: int) -> tuple[int, int | None]:
 
     Returns how many, and the row id to go on from (None at the end).
     """
-    query = "SELECT id FROM track WHERE id > ? AND id NOT IN (SELECT id FROM sync_seen) ORDER BY id LIMIT ?"
-    ids = [n for (n,) in con.execute(query, (after, SWEEP))]
+    query = """SELECT id FROM track WHERE id > ? AND id NOT IN (SELECT id FROM sync_seen)
+        AND NOT (track_id >= ? AND track_id < ?) ORDER BY id LIMIT ?"""  # those of drives are not the server's
+    ids = [n for (n,) in con.execute(query, (after, PREFIX, AFTER, SWEEP))]
     return delete(con, ids), ids[-1] if len(ids) == SWEEP else None
 
 

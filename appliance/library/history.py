@@ -8,9 +8,11 @@ from typing import Any
 
 from appliance.errors import NotFound, UsageError
 from appliance.library.fold import sort_key
+from appliance.own import is_own
 
 COUNTS = 240.0  # seconds after which a long track counts as played; a shorter one counts after half of it
 UNKNOWN = 30.0  # the same for a track of unknown length
+UNTOLD = 3  # `play.reported` of music on a drive: the server does not know it (reports.py has the others)
 NAME = 200  # most characters of a playlist's name
 
 
@@ -26,8 +28,8 @@ def record(con: sqlite3.Connection, library: str, track_id: str, seconds: float,
 
     play_id = str(uuid.uuid4())
     cursor = con.execute(
-        "INSERT INTO play (id, library, track_id, played_at, seconds) VALUES (?, ?, ?, ?, ?)",
-        (play_id, library, track_id, time.time() if clock_ok else None, seconds),
+        "INSERT INTO play (id, library, track_id, played_at, seconds, reported) VALUES (?, ?, ?, ?, ?, ?)",
+        (play_id, library, track_id, time.time() if clock_ok else None, seconds, UNTOLD if is_own(track_id) else 0),
     )
     con.execute(
         """INSERT INTO playcount (library, track_id, plays, seconds, last) VALUES (?, ?, ?, ?, ?)

@@ -10,9 +10,10 @@ from typing import Any
 from appliance.cloud.models import Id, Track
 from appliance.errors import NotFound, UsageError
 from appliance.events import Bus, LibraryChanged
-from appliance.library import browse, history, search
+from appliance.library import browse, history, own, search
 from appliance.library.fold import Query
 from appliance.library.sync import Cloud, Syncer, SyncResult
+from appliance.own import is_own
 from appliance.store import Store
 
 WORDS = 100  # most tracks that words to search for stand for
@@ -32,6 +33,7 @@ class Library:
         self._running_depth = 0
         self._waiters = 0
         self._filled = asyncio.Event()
+        self.own = own.OwnTracks(store, lambda: bus.publish(LibraryChanged(seq=self.seq)))
         self.commute: Callable[[], Awaitable[list[str]]] | None = None
 
     async def open(self) -> None:
@@ -124,9 +126,12 @@ class Library:
         return found[0]
 
     async def get_tracks(self, track_ids: Iterable[Id]) -> list[Track]:
-        """Tracks in the order asked for; those that the library does not have are left out."""
+        """Tracks in the order asked for; those that the library does not have are left out.
+
+        Music of a drive that is not plugged in is remembered, and told all the same: the queue may hold it.
+        """
         ids = [str(i) for i in track_ids]
-        return await self._store.read(lambda con: search.tracks_by_id(con, ids)) if ids else []
+        return await self._store.read(lambda con: _known(con, ids)) if ids else []
 
     # -- finding ---------------------------------------------------------------------------------------------------
 
@@ -246,6 +251,13 @@ def _resolve(con: Any, library: str, kind: str, name: str) -> list[str]:
     if kind == "playlist":
         return _present(con, history.playlist(con, library, name))
     return browse.facet_tracks(con, kind, name)
+
+
+def _known(con: Any, ids: list[str]) -> list[Track]:
+    found = {str(track.id): track for track in search.tracks_by_id(con, ids)}
+    if absent := [i for i in ids if is_own(i) and i not in found]:
+        found |= own.remembered(con, absent)
+    return [found[i] for i in ids if i in found]
 
 
 def _words(con: Any, what: str) -> list[str]:

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from appliance.cloud.mend import mend
 from appliance.cloud.models import Id, Track
 from appliance.errors import ServerError
+from appliance.own import is_own
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def decode(body: bytes) -> Page:
     rows: dict[str, Row] = {}  # a track that comes twice counts once, as it was told last
     for raw in (*page.added, *page.updated):
         try:
-            track = _lenient(raw)
+            track = _not_own(_lenient(raw))
             rows[str(track.id)] = to_row(track)
         except (ValueError, RecursionError) as error:
             skipped += 1
@@ -107,7 +108,7 @@ def to_rows(tracks: list[dict[str, Any]]) -> list[Row]:
     skipped = 0
     for fields in tracks:
         try:
-            track = _convert(fields)
+            track = _not_own(_convert(fields))
             rows[str(track.id)] = to_row(track)
         except (ValueError, RecursionError) as error:
             skipped += 1
@@ -173,6 +174,12 @@ def _convert(fields: dict[str, Any]) -> Track:
     return msgspec.convert(fields, Track, strict=False)
 
 
+def _not_own(track: Track) -> Track:
+    if is_own(track.id):
+        raise ValueError("its id is one that only music on drives has")
+    return track
+
+
 def _id_of(raw: Raw) -> Any:
     try:
         return msgspec.json.decode(raw, type=_Named).id
@@ -185,7 +192,7 @@ def _deleted_id(raw: Raw) -> str | None:
         value = msgspec.json.decode(raw)
     except (ValueError, RecursionError):
         value = None
-    if _good_id(value):
+    if _good_id(value) and not is_own(value):
         return str(value)
     log.warning("the server sent a deleted id that makes no sense; it is ignored")
     return None

@@ -1,8 +1,9 @@
 """Tells the server what was heard (L5): each play once, later when the server is away.
 
-The rows of `play` are the queue: `reported` is 0 until the server has a play, then 1, and 2 when it does not want it. A
-play has a UUID under which the server counts it once, so a crash between its answer and our row costs nothing. Only
-plays of the library that the last sync found are sent: the ids of another server's tracks mean other tracks.
+The rows of `play` are the queue: `reported` is 0 until the server has a play, then 1, 2 when it does not want it, and 3
+from the beginning for music that is on a drive alone. A play has a UUID under which the server counts it once, so a
+crash between its answer and our row costs nothing. Only plays of the library that the last sync found are sent: the ids
+of another server's tracks mean other tracks.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from msgspec import Struct
 from appliance.cloud.models import Id, Stats
 from appliance.errors import ChadboxError, Gone, SequenceExpired, ServerError
 from appliance.events import Bus, SyncProgress
-from appliance.library import albums, apply, crawl, fold, pages
+from appliance.library import albums, apply, crawl, fold, own, pages
 from appliance.library.apply import Applied
 from appliance.library.crawl import Crawler
 from appliance.library.pages import Page
@@ -238,6 +238,7 @@ class Syncer:
         def write(con: sqlite3.Connection) -> None:
             if not first:
                 apply.empty(con)
+                own.restore(con)
             for key in ("library.seq", "library.filled", "library.resync", *crawl.KEYS):
                 meta.drop(con, key)
             crawl.forget(con)
@@ -322,7 +323,7 @@ def _load(con: sqlite3.Connection) -> State:
         filled=meta.get(con, "library.filled", False),
         resync=resync["seq"] if resync else None,
         sweeping=bool(resync and resync["sweep"]),
-        tracks=tracks,
+        tracks=tracks - own.count(con),
         older=meta.get(con, crawl.DONE) is not None or meta.get(con, crawl.UNDER_WAY) is not None,
     )
 

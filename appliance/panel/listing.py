@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.panel.picture import scaled
 from appliance.panel.pieces import Canvas
-from appliance.panel.small import small
+from appliance.panel.small import ICONS, small
 from appliance.panel.state import Page, Row, State
 
 LETTER_S = 0.9  # how long the letter is shown after a jump
@@ -43,6 +43,10 @@ def _row(canvas: Canvas, row: Row | None, y: int, right: int, *, chosen: bool, s
         tail = small(row.tail[:8])
         end -= len(tail) + 2
         canvas.picture.draw(tail, end + 1, y + 5)
+        end -= 2
+    if row.icon:
+        end -= len(ICONS[row.icon]) + 1
+        canvas.icon(row.icon, end, y + 5)
         end -= 2
     if row.percent is not None:
         end = _percent(canvas, row.percent, end, y + 5)

@@ -58,6 +58,7 @@ CATEGORIES = {
     "artist": "Artists", "album": "Albums", "genre": "Genres", "year": "Years", "publisher": "Publishers",
     "country": "Countries", "type": "Types", "status": "Statuses",
 }  # fmt: skip
+Where = Callable[[Sequence[Track]], Awaitable[Sequence[list[str]]]]  # network, cache, drive; nothing: it is away
 About = Callable[[], Awaitable[Sequence[tuple[str, str]]]]  # (what, value) of this box
 LEARNING = "What is heard at which time of the day is learnt from playing; look again in some days"
 _PLAYABLE = ("artist", "genre")  # values that WHAT can name
@@ -74,9 +75,9 @@ class Lists:
     def __init__(
         self, library: Library, queue: Queue, now: Callable[[], Now],
         jobs: Callable[[], Awaitable[Sequence[JobLike]]] | None = None, drives: sticks.Drives | None = None,
-        loudness: Callable[[], str] = lambda: "off", about: About | None = None,
+        loudness: Callable[[], str] = lambda: "off", about: About | None = None, where: Where | None = None,
     ) -> None:  # fmt: skip
-        self._drives, self._loudness, self._about = drives, loudness, about
+        self._drives, self._loudness, self._about, self._where = drives, loudness, about, where
         self._library, self._queue, self._now, self._jobs = library, queue, now, jobs
         self._ids: tuple[Node, list[str]] | None = None  # of the last list of tracks, so that its windows agree
 
@@ -130,9 +131,15 @@ class Lists:
         head = _all_of(node.key, ids[0])
         start = max(0, offset - len(head))
         window = ids[start : start + limit - len(head[offset:])]
-        found = {str(track.id): track for track in await self._library.get_tracks(window)}
+        found, places = await self._found(window)
         rows = [
-            _track(found.get(i), i, Command("play_list", number=start + n, node=node), album=node.kind == "album")
+            _track(
+                found.get(i),
+                i,
+                Command("play_list", number=start + n, node=node),
+                album=node.kind == "album",
+                where=places.get(i),
+            )
             for n, i in enumerate(window)
         ]
         return (*head[offset:], *rows), len(ids) + len(head)
@@ -140,12 +147,19 @@ class Lists:
     async def _queued(self, offset: int, limit: int) -> Window:
         items, index = self._queue.items, self._queue.index
         window = [item.track_id for item in items[offset : offset + limit]]
-        found = {str(track.id): track for track in await self._library.get_tracks(window)}
+        found, places = await self._found(window)
         rows = tuple(
-            _track(found.get(i), i, Command("jump", number=offset + n), mark=offset + n == index)
+            _track(found.get(i), i, Command("jump", number=offset + n), mark=offset + n == index, where=places.get(i))
             for n, i in enumerate(window)
         )
         return rows, len(items)
+
+    async def _found(self, ids: Sequence[str]) -> tuple[dict[str, Track], dict[str, list[str]]]:
+        """Tracks by id, and where each of them is."""
+        tracks = await self._library.get_tracks(ids)
+        places = await self._where(tracks) if self._where is not None else []
+        keys = [str(track.id) for track in tracks]
+        return dict(zip(keys, tracks, strict=True)), dict(zip(keys, places, strict=False))
 
     async def _short(self, node: Node) -> list[Row]:
         """Lists that are read whole."""
@@ -224,7 +238,10 @@ def _year(year: object) -> str:
     return str(year) if isinstance(year, int) and 0 < year < 10_000 else ""
 
 
-def _track(track: Track | None, key: str, does: Command, *, album: bool = False, mark: bool = False) -> Row:
+def _track(
+    track: Track | None, key: str, does: Command, *, album: bool = False, mark: bool = False,
+    where: Sequence[str] | None = None,
+) -> Row:  # fmt: skip
     if track is None:  # in the queue or a playlist, and not in the library any more
         return Row("?", does=does)
     name = track.title or key
@@ -233,8 +250,9 @@ def _track(track: Track | None, key: str, does: Command, *, album: bool = False,
     elif track.artist:
         name = f"{name} · {track.artist}"
     minutes, seconds = divmod(max(0, int(min(track.duration or 0, 359_999))), 60)
-    tail = ">" if mark else f"{minutes}:{seconds:02}" if album else ""
-    return Row(name, tail, does=does, track=key, peek=f"track:{key}")
+    tail = ">" if mark else "away" if where == [] else f"{minutes}:{seconds:02}" if album else ""
+    icon = next((word for word in ("cache", "drive") if where and word in where), "")
+    return Row(name, tail, does=does, track=key, peek=f"track:{key}", icon=icon)
 
 
 def _job(job: JobLike) -> Row:

@@ -26,7 +26,7 @@ from appliance.panel import drives as sticks
 from appliance.panel.care import NONE, Care, Level, place
 from appliance.panel.commands import Commands, Player
 from appliance.panel.glyphs import Font, open_font
-from appliance.panel.lists import About, JobLike, Library, Lists
+from appliance.panel.lists import About, JobLike, Library, Lists, Where
 from appliance.panel.pieces import FRAME_S
 from appliance.panel.screens import Shown, show
 from appliance.panel.state import CHUNK, Code, Command, Key, Node, Page, State, take
@@ -55,7 +55,7 @@ class Peek(Protocol):
 
 class Panel:
     """`status` gives the Status document; `jobs` lists the background work; `peek` is told what is highlighted;
-    `drives` are those that can be plugged in, `about` tells of this box.
+    `drives` are those that can be plugged in, `about` tells of this box, `where` where tracks are.
 
     `height` is 64 or 32; `care` is for the display that it is shown on. All methods belong on the event loop; none
     blocks it.
@@ -64,7 +64,7 @@ class Panel:
     def __init__(
         self, player: Player, library: Library, status: Callable[[], Mapping[str, Any]], bus: Bus, *,
         jobs: Callable[[], Awaitable[Sequence[JobLike]]] | None = None, peek: Peek | None = None,
-        drives: sticks.Drives | None = None, about: About | None = None,
+        drives: sticks.Drives | None = None, about: About | None = None, where: Where | None = None,
         height: int = 64, care: Care = NONE, font: Font | None = None,
     ) -> None:  # fmt: skip
         self._status, self._peek, self._care = status, peek, care
@@ -72,7 +72,7 @@ class Panel:
         self._font = font
         self._setter: Typesetter | None = None  # the font is opened when somebody looks
         self._loop = asyncio.get_running_loop()
-        self._lists = Lists(library, player.queue, self._current, jobs, drives, lambda: player.loudness, about)
+        self._lists = Lists(library, player.queue, self._current, jobs, drives, lambda: player.loudness, about, where)
         self._commands = Commands(player, library, self._lists, self._tell, self._marked, drives)
         self._sinks: list[Callable[[Frame], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from appliance.cloud.models import Track
 from appliance.errors import ChadboxError
+from appliance.own import is_own
 from appliance.stream import Cache, CacheEntry, Demand, Fetcher, Role
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class Peeker:
     async def _take(self, what: str) -> None:
         kind, _, key = what.partition(":")
         track_id = key if kind == "track" else (await self._tracks.resolve(what))[0]
+        if is_own(track_id):
+            return  # on a drive it is near enough
         track = await self._tracks.track(track_id)
         entry = await self._cache.acquire(self._tracks.library_id or "", track)
         demand = None if entry.complete else self._fetcher.demand(entry, track, Role.PEEK)

@@ -50,7 +50,7 @@ class Row(Struct, frozen=True):
     """An entry of a list: a press opens a list or does a command.
 
     `tail` stands small at the right; `track` is the id for a favourite; `peek` is WHAT a press would play first;
-    `percent` is how far something is that is under way.
+    `percent` is how far something is that is under way, `icon` a mark before the tail.
     """
 
     text: str
@@ -60,6 +60,7 @@ class Row(Struct, frozen=True):
     track: str = ""
     peek: str = ""
     percent: int | None = None
+    icon: str = ""
 
 
 class Page(Struct, frozen=True):

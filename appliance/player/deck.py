@@ -10,9 +10,12 @@ from appliance.cloud.models import Track
 from appliance.config import Audio
 from appliance.engine import Engine, Entry
 from appliance.errors import NotFound
+from appliance.own import is_own
 from appliance.player.loudness import Mode, gain
 from appliance.player.queue import Item
 from appliance.stream import Cache, CacheEntry, Demand, Fetcher, Role
+
+IN_MEMORY = 64 << 20  # bytes of a drive's own track that are held in memory while it plays
 
 
 class Tracks(Protocol):
@@ -66,7 +69,8 @@ class Deck:
             raise NotFound("it is not in the library any more")
         in_order = neighbour is not None and neighbour is not track and neighbour.album_id == track.album_id
         gain_db = gain(track, self.loudness, self._audio.target_lufs, in_album_order=in_order)
-        file = await self._cache.acquire(self._tracks.library_id or "", track)
+        keep = not is_own(track.id) or (track.size or 0) > IN_MEMORY  # it is on the drive already: spare the SD card
+        file = await self._cache.acquire(self._tracks.library_id or "", track, keep=keep)
         entry = Entry(
             id=next(self._ids), stream=file.id, start=start, samples=track.samples, sample_rate=track.sample_rate,
             gain_db=gain_db, duration=track.duration or None,

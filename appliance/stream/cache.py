@@ -89,8 +89,10 @@ class Cache:
 
     # Entries ----------------------------------------------------------------------------------------------------------
 
-    async def acquire(self, library: str, track: Track) -> CacheEntry:
-        """The entry of `track`, made if need be; pair with `release`. In memory only when the disk has no room."""
+    async def acquire(self, library: str, track: Track, *, keep: bool = True) -> CacheEntry:
+        """The entry of `track`, made if need be; pair with `release`. In memory only when the disk has no room, or when
+        it need not be kept and is not there already.
+        """
         key, version = (library, str(track.id)), version_of(track)
         entry = self._open.get(key)
         if (
@@ -102,7 +104,7 @@ class Cache:
             if row is not None and row.id in self._going:
                 row = None
             room = row is not None and row.complete
-            if not room and key not in self._unkept:
+            if not room and keep and key not in self._unkept:
                 have = IntervalSet.from_bytes(row.ranges).total() if row else 0
                 room = await self.make_room((track.size or UNKNOWN_SIZE) - have)
             again = self._open.get(key)  # somebody may have opened it meanwhile
@@ -117,6 +119,10 @@ class Cache:
         if entry.complete and entry.recorded and entry.sha256 is None and entry.users == 1:
             self._spawn(self._check(entry))  # the last run ended before it could
         return entry
+
+    async def whole(self, library: str, track_ids: Collection[str]) -> set[str]:
+        """Which of the tracks are here in one piece."""
+        return await self._store.read(lambda db: records.whole(db, library, track_ids))
 
     def release(self, entry: CacheEntry) -> None:
         """The counterpart of `acquire`; the last one records what arrived and closes the file."""

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Collection
 
+import msgspec
 from msgspec import Struct
 
 from appliance.cloud.models import Id
@@ -122,3 +123,10 @@ def hashed(db: sqlite3.Connection) -> list[tuple[int, Id, str, int, str]]:
 def pin(db: sqlite3.Connection, library: str, track_ids: Collection[str], *, on: bool) -> None:
     sql = "INSERT OR IGNORE INTO pin VALUES (?, ?)" if on else "DELETE FROM pin WHERE library = ? AND track_id = ?"
     db.executemany(sql, [(library, t) for t in track_ids])
+
+
+def whole(db: sqlite3.Connection, library: str, track_ids: Collection[str]) -> set[str]:
+    """Those of `track_ids` of which every byte is on the disk."""
+    sql = """SELECT track_id FROM cache_file WHERE complete = 1 AND library = ?
+        AND track_id IN (SELECT value FROM json_each(?))"""
+    return {t for (t,) in db.execute(sql, (library, msgspec.json.encode(list(track_ids)).decode()))}

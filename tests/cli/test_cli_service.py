@@ -57,7 +57,7 @@ def test_config_show_is_toml_of_what_is_in_force(chadbox: Run, settings: Path) -
     assert shown["cache"] == {"dir": "/var/cache/chadbox", "max_bytes": "2 GiB", "min_free": "512 MiB"}
     assert shown["panel"]["wiring"] == given["panel"]["wiring"] | {"api_token": "***"}
     assert shown["control"]["socket"] == "/tmp/s"  # noqa: S108
-    assert shown["drives"] == {"import": False, "folders": []}
+    assert shown["drives"] == {"fill": True, "import": False, "folders": []}
     assert "# token_file is not set" in done.stdout
     assert "hunter2" not in done.stdout
     assert "\x1b" not in done.stdout

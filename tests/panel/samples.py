@@ -85,6 +85,18 @@ def _list(script: Script, height: int) -> State:
     return keys.press(state, Key("scroll", 2, 2), 10)[0]
 
 
+def _where(script: Script, height: int) -> State:
+    node = Node("queue", title="Queue")
+    state = replace(playing(script, height), pages=(Page(node, moved=10),))
+    rows = tuple(
+        Row(text, tail, icon=icon)
+        for text, (tail, icon) in zip(
+            script.rows, (("3:05", "cache"), (">", "drive"), ("4:12", ""), ("away", "")), strict=False
+        )
+    )
+    return keys.arrived(state, node, 0, rows, len(rows))
+
+
 def _letter(script: Script, height: int) -> State:
     state = _list(script, height)
     state = keys.lettered(state, state.pages[-1].node, ((" ", 0), (script.letter, 2), ("~", 4)))
@@ -131,6 +143,6 @@ def _stopped(script: Script, height: int) -> State:
 
 SCREENS: dict[str, Callable[[Script, int], State]] = {
     "playing": playing, "wrong": _wrong, "volume": _volume, "list": _list, "letter": _letter, "empty": _empty,
-    "ask": _ask, "drive": _drive, "stranger": _stranger,
+    "where": _where, "ask": _ask, "drive": _drive, "stranger": _stranger,
     "notice": _notice, "sign-in": _sign_in, "clock": _idle, "clock-wrong": _stopped,
 }  # fmt: skip
