@@ -78,14 +78,24 @@ class Part:
             raise DriveError(
                 "the drive does not give back what was written to it: it is broken, or smaller than it says"
             )
-        os.close(self._file)
-        self._file = -1
         at = self._tree.folder(self._folder)
-        if not replace and self._tree.stat(self._path) is not None:
-            raise FileExistsError(17, "a file of that name is there already", self._path)
+        if self._tree.stat(self._path) is not None:
+            if not replace:
+                raise FileExistsError(17, "a file of that name is there already", self._path)
+            # On FAT a rename frees the old file's clusters before the name is off them: pulled in between, the name
+            # would lead to what the next file is written over. Without an old file it leads nowhere: to an empty file.
+            os.unlink(self._name, dir_fd=at)
+            os.fsync(at)
         os.rename(NAME, self._name, src_dir_fd=at, dst_dir_fd=at)
         tick()
+        # The folder first, so that the old name is gone before the new one has the file: two names for the same
+        # clusters would be the end of both. Then the file: on FAT its size and place are in its new name, which the
+        # folder's sync does not write; it would stay empty for half a minute.
         os.fsync(at)
+        tick()
+        os.fsync(self._file)
+        os.close(self._file)
+        self._file = -1
         return self.sha256
 
     def __del__(self) -> None:

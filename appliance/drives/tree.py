@@ -156,15 +156,19 @@ class Tree:
             with open(file, "wb") as opened:
                 opened.write(data)
                 opened.flush()
-                os.fsync(opened.fileno())
-            if not stored(part, at, data):
-                raise OSError(errno.EIO, "the drive does not give back what was written to it")
-            os.rename(part, name, src_dir_fd=at, dst_dir_fd=at)
+                os.fsync(file)
+                if not stored(part, at, data):
+                    raise OSError(errno.EIO, "the drive does not give back what was written to it")
+                replaces = self.stat(path) is not None
+                os.rename(part, name, src_dir_fd=at, dst_dir_fd=at)
+                # FAT keeps in the name where the file is, and the folder's sync does not write that. An old file's
+                # place is given free by it, so the name must lead to the new one before; a new name is as in copy.py.
+                for each in (file, at) if replaces else (at, file):
+                    os.fsync(each)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=at)
             raise
-        os.fsync(at)
 
     def room(self) -> tuple[int, int, int]:
         """Bytes that can still be written, bytes in all, bytes of the smallest piece."""
