@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from appliance.drives.errors import DriveError
 from appliance.drives.names import PART
-from appliance.drives.tree import Tree, readable
+from appliance.drives.tree import Tree, readable, settle
 from appliance.errors import StorageError
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Part:
             self._unsynced += written
             self._count(written)
             if self._unsynced >= SYNC_EVERY:
-                os.fdatasync(self._file)
+                settle(self._file, self._tree.folder(self._folder))
                 self._unsynced = 0
 
     @property
@@ -71,7 +71,7 @@ class Part:
         """
         tick = self._tick
         tick()
-        os.fsync(self._file)
+        settle(self._file, self._tree.folder(self._folder))
         tick()
         stored = same(self._file, source, tick) if source >= 0 else read_back(self._file, tick) == self.sha256
         if not stored:

@@ -54,8 +54,8 @@ class Tree:
                     os.mkdir(part, 0o755, dir_fd=at)
                     with contextlib.suppress(OSError):  # others may look at the drive, whatever our umask is
                         os.chmod(part, 0o755, dir_fd=at)  # noqa: S103 - as on every drive
-                    os.fsync(at)
                     deeper = os.open(part, _FOLDER, dir_fd=at)
+                    settle(at, deeper)
                 if opened >= 0:
                     os.close(opened)
                 at = opened = deeper
@@ -156,7 +156,7 @@ class Tree:
             with open(file, "wb") as opened:
                 opened.write(data)
                 opened.flush()
-                os.fsync(file)
+                settle(file, at)
                 if not stored(part, at, data):
                     raise OSError(errno.EIO, "the drive does not give back what was written to it")
                 replaces = self.stat(path) is not None
@@ -186,6 +186,17 @@ class Tree:
         if self._last:
             os.close(self._last[1])
             self._last = None
+
+
+def settle(file: int, folder: int) -> None:
+    """Sync a file, or a folder, so that a drive which is pulled meanwhile is left in order.
+
+    A file's own sync writes on FAT first where it begins and only then that this place is taken. Pulled in between, the
+    name leads to free clusters: it cannot be read, and removing it makes Linux take the whole drive as broken. The sync
+    of another file, or of its `folder`, writes what is taken before.
+    """
+    os.fsync(folder)
+    os.fsync(file)
 
 
 def readable(file: int) -> None:
