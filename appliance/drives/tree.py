@@ -8,6 +8,7 @@ All calls block and belong on the drive's own thread; they raise OSError.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
@@ -16,6 +17,8 @@ from pathlib import Path
 from appliance.drives.names import PART
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_sync_file_range = ctypes.CDLL(None, use_errno=True).sync_file_range
+_WRITE_AND_WAIT = 7  # SYNC_FILE_RANGE_WAIT_BEFORE | WRITE | WAIT_AFTER
 _LARGEST = 64 << 20  # bytes of a list of ours; more is not one
 
 
@@ -193,8 +196,13 @@ def settle(file: int, folder: int) -> None:
 
     A file's own sync writes on FAT first where it begins and only then that this place is taken. Pulled in between, the
     name leads to free clusters: it cannot be read, and removing it makes Linux take the whole drive as broken. The sync
-    of another file, or of its `folder`, writes what is taken before.
+    of another file, or of its `folder`, writes what is taken before. What is taken and has no name is lost until the
+    drive is repaired, so the contents, which take long, go first of all.
     """
+    if _sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE_AND_WAIT):
+        number = ctypes.get_errno()
+        if number != errno.ENOSYS:
+            raise OSError(number, os.strerror(number))
     os.fsync(folder)
     os.fsync(file)
 

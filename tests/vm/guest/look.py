@@ -19,7 +19,7 @@ MAKE = {
     "exfat": ["mkfs.exfat", "-L"],
     "ext4": ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-L"],
 }
-CHECK = {"vfat": ["fsck.vfat", "-n", "-v"], "exfat": ["fsck.exfat", "-n"], "ext4": ["e2fsck", "-n"]}
+CHECK = {"vfat": ["fsck.vfat", "-n"], "exfat": ["fsck.exfat", "-n"], "ext4": ["e2fsck", "-n"]}
 PLACE = Path("/run/look")
 
 
