@@ -112,9 +112,9 @@ def judge(stick: Stick, found: Contents, hashes: set[str]) -> int:
             assert digest in hashes, f"{path} ({size} bytes) is not whole"
             whole += 1
     assert len(empty) <= 1, f"more than the one that was being renamed: {empty}"
-    lines = [line for line in stick.checked.splitlines() if "Dirty bit is set" not in line]
-    wrong = [line for line in lines if any(word in line.lower() for word in TORN)]
-    assert not wrong, stick.checked
+    if stick.kind == "vfat":  # its checker does not count the pull itself as damage, nor what has a journal
+        lines = [line for line in stick.checked.splitlines() if "Dirty bit is set" not in line]
+        assert not [line for line in lines if any(word in line.lower() for word in TORN)], stick.checked
     return whole
 
 
