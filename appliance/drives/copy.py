@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from appliance.drives.errors import DriveError
 from appliance.drives.names import PART
-from appliance.drives.tree import Tree, readable
+from appliance.drives.tree import Tree, readable, settle
 from appliance.errors import StorageError
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Part:
             self._unsynced += written
             self._count(written)
             if self._unsynced >= SYNC_EVERY:
-                os.fdatasync(self._file)
+                settle(self._file, self._tree.folder(self._folder))
                 self._unsynced = 0
 
     @property
@@ -71,21 +71,31 @@ class Part:
         """
         tick = self._tick
         tick()
-        os.fsync(self._file)
+        settle(self._file, self._tree.folder(self._folder))
         tick()
         stored = same(self._file, source, tick) if source >= 0 else read_back(self._file, tick) == self.sha256
         if not stored:
             raise DriveError(
                 "the drive does not give back what was written to it: it is broken, or smaller than it says"
             )
-        os.close(self._file)
-        self._file = -1
         at = self._tree.folder(self._folder)
-        if not replace and self._tree.stat(self._path) is not None:
-            raise FileExistsError(17, "a file of that name is there already", self._path)
+        if self._tree.stat(self._path) is not None:
+            if not replace:
+                raise FileExistsError(17, "a file of that name is there already", self._path)
+            # On FAT a rename frees the old file's clusters before the name is off them: pulled in between, the name
+            # would lead to what the next file is written over. Without an old file it leads nowhere: to an empty file.
+            os.unlink(self._name, dir_fd=at)
+            os.fsync(at)
         os.rename(NAME, self._name, src_dir_fd=at, dst_dir_fd=at)
         tick()
+        # The folder first, so that the old name is gone before the new one has the file: two names for the same
+        # clusters would be the end of both. Then the file: on FAT its size and place are in its new name, which the
+        # folder's sync does not write; it would stay empty for half a minute.
         os.fsync(at)
+        tick()
+        os.fsync(self._file)
+        os.close(self._file)
+        self._file = -1
         return self.sha256
 
     def __del__(self) -> None:

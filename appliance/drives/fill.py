@@ -131,7 +131,6 @@ class Fill:
         manifest.planned = [
             Planned(i.track.id, i.path, i.track.size, i.track.sha256 and i.track.sha256.lower(), i.track.etag, purpose)
             for i in plan.items
-            if not i.replace
         ]
         if plan.items:
             await self._run(lists.save, drive.tree, manifest)

@@ -74,18 +74,36 @@ def check_mark(tree: Tree, box: str) -> None:
 
 
 def _recover(tree: Tree, manifest: Manifest, tick: Tick) -> None:
-    """What was about to be put there and is there, whole, is ours though the list was never finished."""
-    known = {f.path for f in manifest.files}
-    for item in manifest.planned:
+    """What was about to be put there and is there, whole, is ours though the list was never finished.
+
+    FAT renames in several steps: pulled in between, the new name is there, empty. Such a file is removed, and so is a
+    file of ours that was about to be replaced and is neither the old version nor the new one.
+    """
+    planned = {item.path: item for item in manifest.planned}
+    for file in tuple(manifest.files):
         tick()
-        size = None if item.path in known else tree.size(item.path)
-        if size == 0 and item.size != 0:  # FAT renames in two steps: pulled in between, the new name is there, empty
+        item, size = planned.pop(file.path, None), tree.size(file.path)
+        if size is None or (item is None and (size > 0 or file.size == 0)):
+            continue
+        digest = copy.hash_of(tree, file.path, tick)
+        if digest == file.sha256:
+            continue
+        if item is not None and size and item.size in (None, size) and item.sha256 in (None, digest):
+            file.size, file.sha256, file.etag = size, digest, item.etag
+            continue
+        tree.remove(file.path)
+        if file.purpose == "commute":
+            manifest.files.remove(file)
+    for item in planned.values():
+        tick()
+        size = tree.size(item.path)
+        if size == 0 and item.size != 0:
             tree.remove(item.path)
             continue
-        if size is None or (item.size is not None and size != item.size):
+        if size is None or item.size not in (None, size):
             continue
         digest = copy.hash_of(tree, item.path, tick)
-        if item.sha256 is None or item.sha256 == digest:
+        if item.sha256 in (None, digest):
             manifest.files.append(File(item.id, item.path, size, digest, item.etag, item.purpose))
     manifest.planned = []
 

@@ -8,6 +8,7 @@ All calls block and belong on the drive's own thread; they raise OSError.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
@@ -16,6 +17,8 @@ from pathlib import Path
 from appliance.drives.names import PART
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_sync_file_range = ctypes.CDLL(None, use_errno=True).sync_file_range
+_WRITE_AND_WAIT = 7  # SYNC_FILE_RANGE_WAIT_BEFORE | WRITE | WAIT_AFTER
 _LARGEST = 64 << 20  # bytes of a list of ours; more is not one
 
 
@@ -54,8 +57,8 @@ class Tree:
                     os.mkdir(part, 0o755, dir_fd=at)
                     with contextlib.suppress(OSError):  # others may look at the drive, whatever our umask is
                         os.chmod(part, 0o755, dir_fd=at)  # noqa: S103 - as on every drive
-                    os.fsync(at)
                     deeper = os.open(part, _FOLDER, dir_fd=at)
+                    settle(at, deeper)
                 if opened >= 0:
                     os.close(opened)
                 at = opened = deeper
@@ -156,15 +159,19 @@ class Tree:
             with open(file, "wb") as opened:
                 opened.write(data)
                 opened.flush()
-                os.fsync(opened.fileno())
-            if not stored(part, at, data):
-                raise OSError(errno.EIO, "the drive does not give back what was written to it")
-            os.rename(part, name, src_dir_fd=at, dst_dir_fd=at)
+                settle(file, at)
+                if not stored(part, at, data):
+                    raise OSError(errno.EIO, "the drive does not give back what was written to it")
+                replaces = self.stat(path) is not None
+                os.rename(part, name, src_dir_fd=at, dst_dir_fd=at)
+                # FAT keeps in the name where the file is, and the folder's sync does not write that. An old file's
+                # place is given free by it, so the name must lead to the new one before; a new name is as in copy.py.
+                for each in (file, at) if replaces else (at, file):
+                    os.fsync(each)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=at)
             raise
-        os.fsync(at)
 
     def room(self) -> tuple[int, int, int]:
         """Bytes that can still be written, bytes in all, bytes of the smallest piece."""
@@ -182,6 +189,22 @@ class Tree:
         if self._last:
             os.close(self._last[1])
             self._last = None
+
+
+def settle(file: int, folder: int) -> None:
+    """Sync a file, or a folder, so that a drive which is pulled meanwhile is left in order.
+
+    A file's own sync writes on FAT first where it begins and only then that this place is taken. Pulled in between, the
+    name leads to free clusters: it cannot be read, and removing it makes Linux take the whole drive as broken. The sync
+    of another file, or of its `folder`, writes what is taken before. What is taken and has no name is lost until the
+    drive is repaired, so the contents, which take long, go first of all.
+    """
+    if _sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE_AND_WAIT):
+        number = ctypes.get_errno()
+        if number != errno.ENOSYS:
+            raise OSError(number, os.strerror(number))
+    os.fsync(folder)
+    os.fsync(file)
 
 
 def readable(file: int) -> None:

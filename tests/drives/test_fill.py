@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 from collections.abc import AsyncIterator
@@ -239,6 +240,49 @@ async def test_a_new_version_replaces_the_old_one_in_its_place(box: Rig, stick: 
     _, result = await box.filled()
     assert result.copied == 1
     assert (stick / path).read_bytes() == data
+    assert check(box, stick) == {"1"}
+
+
+async def test_an_empty_file_that_a_pull_left_is_never_kept(box: Rig, stick: Path) -> None:
+    """C4: FAT renames in several steps; pulled in between, a planned or a replaced file is there and empty."""
+    for n in range(3):
+        box.add(f"t{n}")
+    await box.adopted(stick)
+    box.wanted.remove("t2")
+    listed = manifest(stick)
+    first, second, unwanted = listed["files"]
+    listed["files"] = [second, unwanted]
+    listed["planned"] = [{key: first[key] for key in ("id", "path", "size", "sha256")}]
+    for entry in (first, second, unwanted):
+        (stick / entry["path"]).write_bytes(b"")
+    (stick / ".chadbox/manifest.json").write_text(json.dumps(listed))
+    info, result = await box.filled()
+    assert (info.state, result.copied, result.missing) == ("done", 2, [])
+    assert check(box, stick) == {"t0", "t1"}
+    assert len(files(stick)) == 3, "an empty file was left beside the two and the playlist"
+
+
+@pytest.mark.parametrize("came", ["old", "new", "neither", "empty", "nothing"])
+async def test_pulled_while_a_file_is_replaced(box: Rig, stick: Path, came: str) -> None:
+    """C4: the old version stays until the new one is whole, and nothing in between is taken for either."""
+    box.add("1")
+    await box.adopted(stick)
+    listed = manifest(stick)
+    (entry,) = listed["files"]
+    path, track, old = stick / entry["path"], box.tracks.all["1"], box.data("1")
+    data = bytes(reversed(old))  # of the same size
+    box.server.files[track.url], box.server.etags[track.url] = data, '"new"'
+    track.etag, track.sha256 = '"new"', hashlib.sha256(data).hexdigest()
+    listed["planned"] = [
+        {"id": "1", "path": entry["path"], "size": track.size, "sha256": track.sha256, "etag": track.etag}
+    ]
+    (stick / ".chadbox/manifest.json").write_text(json.dumps(listed))
+    path.unlink()
+    if came != "nothing":
+        path.write_bytes({"old": old, "new": data, "neither": bytes(len(old)), "empty": b""}[came])
+    info, result = await box.filled()
+    assert (info.state, result.copied, result.kept) == ("done", int(came != "new"), int(came == "new"))
+    assert path.read_bytes() == data
     assert check(box, stick) == {"1"}
 
 

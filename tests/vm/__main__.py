@@ -13,14 +13,14 @@ from tests.vm.archives import BuildError
 from tests.vm.build import build, clean
 from tests.vm.guest import Guest, GuestFailed
 
-SMOKE = "boots or ten_detents or press or protected"
+SMOKE = "boots or ten_detents or press or ten_seconds or protected or (yanks and vfat)"
 USAGE = """usage: ./dev vm COMMAND
 
   build        build what is missing (root or sudo; about 2 GB in ~/.cache/chadbox-vm)
   run CMD      boot, run a shell command in the box as root, show what it says, end with its exit code
   shell        boot and give this terminal to the box; `poweroff` ends it
   test [ARGS]  run the tests that need the box; ARGS go to pytest
-  smoke [ARGS] the few of them that .ci/run runs: boot, knob, display, a write-protected drive
+  smoke [ARGS] the few of them that .ci/run runs: boot, knob, display, sound, a drive that is pulled out
   clean        remove all that was built
 """
 

@@ -30,6 +30,7 @@ from tests.vm.build import Box
 BOOT = 180.0  # seconds; an idle machine needs a tenth
 MEMORY = 512  # MiB, as the smallest board has
 CHUNK = 1 << 19
+STARVED = 0.03  # share of the time; the sound card's buffer bridges some tenths of a second
 
 
 class GuestFailed(AssertionError):
@@ -42,6 +43,8 @@ class Guest:
     def __init__(self, box: Box, *, processors: int = 2, console: bool = False) -> None:
         self.box, self.processors, self.console = box, processors, console
         self.boot_seconds = 0.0  # from power to the first command that it could take
+        self.waited = 0.0  # see `steady`
+        self.overruns = 0  # see `record`
         self._folder = Path(tempfile.mkdtemp(prefix="chadbox-vm-"))
         self._answers: dict[int, SimpleQueue[dict[str, Any]]] = {}
         self._number = 0
@@ -214,12 +217,19 @@ class Guest:
 
     @contextmanager
     def steady(self) -> Iterator[None]:
-        """For what has to be in time: the box goes before other work of this machine, where that is allowed (root)."""
-        self._prioritise(-10)
+        """For what has to be in time: the box goes before other work of this machine, where that is allowed (root).
+
+        Afterwards `waited` is the share of the time (0-1) that a processor of the box was ready to run and this
+        machine ran something else: sound that stumbled then says nothing about the player.
+        """
+        before, start = self._waiting(), time.monotonic()
+        nice = self._prioritise(-10)
         try:
             yield
         finally:
-            self._prioritise(0)
+            self._prioritise(nice)
+            spent = [now - was for now, was in zip(self._waiting(), before, strict=True)]
+            self.waited = max(spent) / (time.monotonic() - start)
 
     # -- sound
 
@@ -231,16 +241,18 @@ class Guest:
 
     @contextmanager
     def record(self, rate: int = 44_100) -> Iterator[Sequence[NDArray[np.float32]]]:
-        """Record what the sound card is given inside the `with`; afterwards the list holds it, (frames, 2)."""
-        command = (
-            f"arecord -q -D hw:Loopback,1,0 -f FLOAT_LE -c 2 -r {rate} -t raw --buffer-time=2000000 /run/sound.raw"
-        )
-        self.run(f"systemd-run -q --unit=record {command}")
+        """Record what the sound card is given inside the `with`; afterwards the list holds it, (frames, 2).
+
+        `overruns` is how often the recording itself was too slow then and has lost something.
+        """
+        command = f"arecord -D hw:Loopback,1,0 -f FLOAT_LE -c 2 -r {rate} -t raw --buffer-time=2000000 /run/sound.raw"
+        self.run(f"systemd-run -q --unit=record -p StandardError=truncate:/run/record.log {command}")
         self.until("[ -s /run/sound.raw ]")
         heard: list[NDArray[np.float32]] = []
         with self.steady():
             yield heard
         self.run("systemctl stop record")
+        self.overruns = self.get("/run/record.log").count(b"overrun")
         heard.append(np.frombuffer(self.get("/run/sound.raw"), "<f4").reshape(-1, 2))
 
     # -- helpers
@@ -276,11 +288,21 @@ class Guest:
         self.qmp("qmp_capabilities")
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def _prioritise(self, nice: int) -> None:
+    def _prioritise(self, nice: int) -> int:
+        """Returns what it was before."""
         assert self._process is not None
+        before = os.getpriority(os.PRIO_PROCESS, self._process.pid)
         for thread in os.listdir(f"/proc/{self._process.pid}/task"):
             with contextlib.suppress(PermissionError, ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, int(thread), nice)
+        return before
+
+    def _waiting(self) -> list[float]:
+        """Seconds that each processor of the box has waited for one of this machine."""
+        assert self._process is not None
+        threads = self.qmp("query-cpus-fast")
+        stats = [Path(f"/proc/{self._process.pid}/task/{cpu['thread-id']}/schedstat") for cpu in threads]
+        return [int(path.read_text().split()[1]) / 1e9 for path in stats]
 
     def _connect(self, connection: socket.socket, path: str) -> None:
         assert self._process is not None

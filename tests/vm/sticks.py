@@ -36,6 +36,7 @@ class Stick:
             entry = struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", TYPES[kind], b"\xfe\xff\xff", START, sectors)
             file.seek(446)
             file.write(entry + bytes(48) + b"\x55\xaa")
+        self.checked = ""  # what the checker of file systems said at the last look
         self.mine = self._look(self.image, label, *MINE)
 
     def plug(self, *, protected: bool = False) -> None:
@@ -77,6 +78,7 @@ class Stick:
             return self.guest.run(f"python3 /usr/lib/chadbox-vm/look.py {node} {self.kind} {shlex.join(words or [''])}")
 
         found: dict[str, list[Any]] = json.loads(self._slot(image, look))
+        self.checked = str(found.pop("")[1])
         return {path: (int(size), str(digest)) for path, (size, digest) in found.items()}
 
     def _slot(self, image: Path, work: Callable[[str], str]) -> str:

@@ -25,7 +25,7 @@ import pytest
 
 from tests.support import tones
 from tests.vm.build import music
-from tests.vm.guest import Guest
+from tests.vm.guest import STARVED, Guest
 from tests.vm.sticks import Contents, Stick
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(7200)]
@@ -35,6 +35,16 @@ TRACKS, SECONDS = 40, 80.0  # in all; as WAV 350 kB each
 YANKS = int(os.environ.get("CHADBOX_VM_YANKS", "100"))
 SEED = int(os.environ.get("CHADBOX_VM_SEED", "1"))
 OURS = ("Music/", "Playlists/Commute.m3u8", "MISSING.txt", ".chadbox/")
+TORN = (
+    "share",
+    "free cluster.",
+    "contains a free",
+    "beyond",
+    "bad cluster",
+    "corrupt",
+    "loop",
+    "crosslink",
+)  # of checkers
 LIKE = """
 import sqlite3
 from appliance.store import meta
@@ -83,21 +93,28 @@ def playing(guest: Guest, tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 
 def judge(stick: Stick, found: Contents, hashes: set[str]) -> int:
-    """How many tracks are whole. Fails when one is not, or when anything of the person's was touched."""
+    """How many tracks are whole. Fails when one is not, or when anything of the person's was touched.
+
+    Right after a pull there may be the one part that was being written, and on FAT the track that was being given its
+    name, empty: there a rename takes several writes.
+    """
     assert {path: found.get(path) for path in stick.mine} == stick.mine, "the person's files were touched"
-    whole = 0
+    whole, empty = 0, []
     for path, (size, digest) in found.items():
-        # FAT renames in two steps: the unfinished file may have its name already, and be empty
-        if (
-            path in stick.mine
-            or (stick.kind == "vfat" and size == 0 and path.startswith("Music/"))
-            or path.endswith(".chadbox-part")
-        ):
+        assert not digest.startswith("unreadable"), f"{path} ({size} bytes) is {digest}\n{stick.checked}"
+        if path in stick.mine or path.endswith(".chadbox-part"):
             continue
         assert path.startswith(OURS), f"{path} is nobody's"
         if path.startswith("Music/"):
-            assert digest in hashes, f"{path} is not whole"
+            if size == 0 and stick.kind == "vfat":
+                empty.append(path)
+                continue
+            assert digest in hashes, f"{path} ({size} bytes) is not whole"
             whole += 1
+    assert len(empty) <= 1, f"more than the one that was being renamed: {empty}"
+    if stick.kind == "vfat":  # its checker does not count the pull itself as damage, nor what has a journal
+        lines = [line for line in stick.checked.splitlines() if "Dirty bit is set" not in line]
+        assert not [line for line in lines if any(word in line.lower() for word in TORN)], stick.checked
     return whole
 
 
@@ -169,7 +186,10 @@ def test_plug_adopt_fill_eject_and_any_number_of_yanks(
             stick.plug()
             time.sleep(dice.uniform(0.2, longest))  # the moment is what is being tried
             stick.pull()
-            whole = judge(stick, stick.contents(), wanted)
+            found = stick.contents()
+            lost = [line.strip() for line in stick.checked.splitlines() if "Reclaimed" in line]
+            print(f"{kind} yank {yank}: {len(found)} files; {lost}", flush=True)
+            whole = judge(stick, found, wanted)
             assert whole >= last, f"yank {yank}: {last} tracks were there"
             last = whole
             if whole >= TRACKS:
@@ -186,10 +206,12 @@ def test_plug_adopt_fill_eject_and_any_number_of_yanks(
     took = time.monotonic() - start
     print(
         f"{kind}: {YANKS} yanks (seed {SEED}), {cycles} fills done, 0 bad files, {len(heard['gaps'])} gaps in "
-        f"{heard['seconds']:.0f} s of sound, {took:.0f} s; a fill takes {longest:.1f} s"
+        f"{heard['seconds']:.0f} s of sound (the box waited {guest.waited:.1%}), {took:.0f} s; a "
+        f"fill takes {longest:.1f} s"
     )
     assert guest.pid() == pid, "the player was started anew"
-    assert (heard["gaps"], heard["underruns"]) == ([], 0), heard
+    if guest.waited < STARVED and not heard["overruns"]:  # else this machine, and not the player, may have stumbled
+        assert (heard["gaps"], heard["underruns"]) == ([], 0), heard
     assert "media/chadbox" not in guest.run(f"cat /proc/mounts /proc/{pid}/mounts; ls -l /proc/{pid}/fd")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import wavs
 from tests.vm.build import music
-from tests.vm.guest import Guest
+from tests.vm.guest import STARVED, Guest
 
 pytestmark = pytest.mark.vm
 
@@ -45,16 +45,26 @@ def test_only_the_group_can_use_the_player(guest: Guest) -> None:
 
 
 def test_ten_seconds_of_gapless_sound(guest: Guest, tmp_path: Path) -> None:
+    """P1. Only where the box got its share of this machine, and the recording kept up, is it a verdict."""
     album = music(tmp_path)
-    with guest.record() as recorded:
-        guest.play_the_album()
-        guest.heard(13)
-    sound = recorded[0]
-    start = int(np.argmax(np.any(sound != 0, axis=1)))
-    got = np.round(sound[start:] * 32768).astype(np.int32)
-    expected = album.pcm[: len(got)].astype(np.int32)
-    seconds = len(expected) / 44_100
-    print(f"{seconds:.1f} s of sound, {len(album.cuts) - 2} joins on the way")
-    assert seconds > 10 > album.cuts[1] / 44_100, "the recording is too short to hold a join"
-    assert (difference := wavs.difference(expected, got[: len(expected)])) is None, difference
-    assert guest.status()["audio"]["underruns"] == 0
+    for attempt in range(3):
+        before = guest.status()["audio"]["underruns"]
+        with guest.record() as recorded:
+            guest.play_the_album()
+            guest.heard(13)
+        underruns = guest.status()["audio"]["underruns"] - before
+        guest.chadbox("stop")
+        sound = recorded[0]
+        start = int(np.argmax(np.any(sound != 0, axis=1)))
+        got = np.round(sound[start:] * 32768).astype(np.int32)
+        expected = album.pcm[: len(got)].astype(np.int32)
+        seconds = len(expected) / 44_100
+        print(f"{seconds:.1f} s of sound, {len(album.cuts) - 2} joins on the way; waited {guest.waited:.1%}")
+        assert seconds > 10 > album.cuts[1] / 44_100, "the recording is too short to hold a join"
+        difference = wavs.difference(expected, got[: len(expected)])
+        if difference is None and underruns == 0:
+            return
+        told = f"attempt {attempt}: {difference}, {underruns} underruns"
+        assert guest.overruns or guest.waited > STARVED, told
+        print(f"{told}; {guest.overruns} overruns of the recording: not the player's fault")
+    pytest.skip(f"this machine is too busy to judge sound: the box waited {guest.waited:.1%} of the time for it")

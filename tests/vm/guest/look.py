@@ -1,5 +1,7 @@
 """Mounts a file system, prints what is on it as JSON, {path: [bytes, SHA-256]}, unmounts it. Runs in the box.
 
+What cannot be read has the reason in place of the hash; "" has what the file system's checker said before.
+
 look.py NODE KIND [FILE...]: with FILEs, makes the file system first and puts each there, with its own name as contents.
 NODE may be one that is still to come.
 """
@@ -17,6 +19,7 @@ MAKE = {
     "exfat": ["mkfs.exfat", "-L"],
     "ext4": ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-L"],
 }
+CHECK = {"vfat": ["fsck.vfat", "-n"], "exfat": ["fsck.exfat", "-n"], "ext4": ["e2fsck", "-n"]}
 PLACE = Path("/run/look")
 
 
@@ -31,6 +34,7 @@ def main(node: str, kind: str, label: str, *files: str) -> None:
         time.sleep(0.05)
     if label:
         run(*MAKE[kind], label, node)
+    checked = subprocess.run([*CHECK[kind], node], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     place = PLACE / os.path.basename(node)
     place.mkdir(parents=True, exist_ok=True)
     run("mount", "-t", kind, node, str(place))
@@ -38,11 +42,14 @@ def main(node: str, kind: str, label: str, *files: str) -> None:
         for name in files:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(name.encode() * 20_000)
-        found = {}
+        found = {"": [checked.returncode, checked.stdout.decode(errors="replace")]}
         for folder, _, names in os.walk(place, onerror=fail):
             for path in (Path(folder, name) for name in names):
-                data = path.read_bytes()
-                found[str(path.relative_to(place))] = [len(data), hashlib.sha256(data).hexdigest()]
+                try:
+                    data = path.read_bytes()
+                    found[str(path.relative_to(place))] = [len(data), hashlib.sha256(data).hexdigest()]
+                except OSError as error:
+                    found[str(path.relative_to(place))] = [path.stat().st_size, f"unreadable: {error.strerror}"]
         print(json.dumps(found))
     finally:
         run("umount", str(place))
