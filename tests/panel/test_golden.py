@@ -74,6 +74,7 @@ def test_words_say_what_is_seen() -> None:
 README = {
     "playing": ("playing", "japanese"), "menu": ("list", "cyrillic"), "letter": ("letter", "latin"),
     "volume": ("volume", "latin"), "trouble": ("notice", "latin"), "sign-in": ("sign-in", "latin"),
+    "question": ("ask", "latin"), "drive": ("drive", "japanese"),
 }  # fmt: skip
 
 
