@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,13 @@ from tests.support.watch import Status
 
 def sounding(status: Status) -> bool:
     return bool(status["state"] == "playing" and status["position"] > 0)
+
+
+def placeless(document: Any) -> Any:
+    """Without where the tracks are: they go on coming to the box meanwhile."""
+    if isinstance(document, dict):
+        return {key: placeless(value) for key, value in document.items() if key != "where"}
+    return [placeless(value) for value in document] if isinstance(document, list) else document
 
 
 def test_the_engine_killed_in_mid_track(home: Home, start: Callable[..., Box]) -> None:
@@ -79,10 +87,10 @@ def test_the_plug_pulled(home: Home, start: Callable[..., Box], state: str) -> N
     was = box.status()
     box.kill9_player()
     box.start_player(sync=False)
-    assert box.json("queue") == before
+    assert placeless(box.json("queue")) == placeless(before)
     now = box.wait(lambda s: s["state"] in ({"playing", "buffering"} if was["state"] == "playing" else {was["state"]}))
     for key in ("track", "volume", "queue"):
-        assert now[key] == was[key], key
+        assert placeless(now[key]) == placeless(was[key]), key
     assert was["position"] - 10 <= now["position"] <= was["position"] + 3
     if state in ("playing", "shuffled", "paused"):
         assert was["state"] == {"shuffled": "playing"}.get(state, state)
