@@ -54,8 +54,10 @@ def test_every_sample_comes_out_once(kind: str, cloud: Cloud, tmp_path: Path) ->
     assert np.array_equal(got, expected)
 
 
-# Not packed MP3: lavf guesses its places by bitrate, and a seek may end the track (README).
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mp3"])
+LOST = pytest.mark.xfail(strict=False, reason="a seek in packed MP3 may end the track: lavf guesses places by bitrate")
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=LOST) if kind == "mp3" else kind for kind in KINDS])
 def test_ten_seeks_a_kill_and_a_replay_fetch_each_byte_once(kind: str, cloud: Cloud, tmp_path: Path) -> None:
     found = make(tmp_path / "hls", kind, 40.0)
     add(cloud, found, duration=40.0)
