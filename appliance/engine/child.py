@@ -17,7 +17,9 @@ import time
 from collections import deque
 from typing import Any
 
-BEAT = 0.25  # seconds between signs of life and between looks at the position
+# Seconds between signs of life and between looks at the position. Each wakes four threads in two processes, which is
+# most of what playing costs; the player reckons what is between (deck.Play).
+BEAT = 0.5
 _DROPPABLE = {"pos", "read", "beat"}
 
 

@@ -40,6 +40,7 @@ _STABLE = 10.0  # seconds of running after which a failure counts as the first a
 _GOT_ON = 1.0  # seconds between two deaths on one entry that make the second another matter
 _HOPELESS = 3  # deaths on one entry, without getting on in it, after which the entry is given up
 _RANGES_A_PACKET = 1000
+_WORD_EVERY = 0.5  # seconds between two positions; the child's BEAT
 
 
 class Engine:
@@ -51,6 +52,7 @@ class Engine:
     def __init__(self, audio: config.Audio, on_event: Callable[[EngineEvent], None]) -> None:
         self._audio = audio
         self._on_event = on_event
+        self._timed = not audio.output.startswith("wav:")  # a file takes sound as fast as it comes
         self._child: Child | None = None
         self._closing = False
         self._restart: asyncio.TimerHandle | None = None
@@ -65,6 +67,7 @@ class Engine:
         self._known: dict[int, Entry] = {}
         self._started: int | None = None
         self._position = 0.0
+        self._running_since: float | None = None  # when that was said (monotonic), while it sounds in real time
         self._blamed: tuple[int, int, float] = (0, 0, 0.0)  # entry, deaths while it played, position of the last
         self._paused = False
         self._lost = False
@@ -144,7 +147,7 @@ class Engine:
         self._current, self._next = entry, None
         self._known[entry.id] = entry
         self._paused = paused
-        self._position = entry.start
+        self._at(entry.start)
         self._send("load", _plain(entry), paused, self._generation, None)
 
     def set_next(self, entry: Entry | None) -> None:
@@ -162,7 +165,7 @@ class Engine:
 
     def seek(self, seconds: float) -> None:
         """Go to `seconds` in the current entry, exactly."""
-        self._position = max(0.0, seconds)
+        self._at(max(0.0, seconds))
         self._send("seek", self._position)
 
     def stop(self) -> None:
@@ -198,6 +201,8 @@ class Engine:
 
     def _ended(self, reason: str) -> None:
         self._child = None
+        if self._running_since is not None:  # it goes on where it was heard last, not where it was told last
+            self._at(self._position + min(time.monotonic() - self._running_since, _WORD_EVERY))
         if self._first is not None and not self._first.done():
             self._first.set_exception(EngineError(reason))
             return
@@ -230,7 +235,7 @@ class Engine:
             self._emit(EntryStarted(entry))
         self._started = None
         self._current, self._next = self._next, None
-        self._position = self._current.start if self._current else 0.0
+        self._at(self._current.start if self._current else 0.0)
         self._emit(EntryEnded(entry, "error", self._position, "the audio engine dies of this file"))
         if self._current is None:
             self._emit(Idle())
@@ -268,7 +273,7 @@ class Engine:
         if kind == "started":
             if entry == self._next:
                 self._current, self._next = entry, None
-                self._position = entry.start
+                self._at(entry.start)
             if self._started != entry.id:  # after a restart of the child it has started before
                 self._started = entry.id
                 self._emit(EntryStarted(entry))
@@ -281,8 +286,11 @@ class Engine:
             self._emit(EntryEnded(entry, *args))
         elif kind == "pos":
             if self._current is not None and entry.id == self._current.id:
-                self._position = args[0]
+                self._at(args[0], running=args[2] == "playing" and self._timed)
             self._emit(Position(entry, *args))
+
+    def _at(self, seconds: float, *, running: bool = False) -> None:
+        self._position, self._running_since = seconds, time.monotonic() if running else None
 
     def _send(self, *message: Any) -> None:
         if self._child is not None:

@@ -52,7 +52,7 @@ BASE = {
     "demuxer-seekable-cache": "no",  # so that every seek reaches the reader and can end a wait
     "cache-pause": "yes",
     "cache-pause-wait": "0.5",
-    "stream-buffer-size": "64KiB",
+    "stream-buffer-size": "256KiB",  # each reading of it runs Python
     "demuxer-termination-timeout": "0",
     # Hostile files: no playlists, no references to other files or hosts, no demuxer but those for music.
     "demuxer": "lavf",

@@ -15,6 +15,8 @@ from appliance.player.loudness import Mode, gain
 from appliance.player.queue import Item
 from appliance.stream import Cache, CacheEntry, Demand, Fetcher, Role
 
+WORD_EVERY = 0.6  # seconds within which the engine says where a running track is; beyond, nobody guesses
+JUMP = 0.3  # seconds back that are a jump, and not the time that a message took
 IN_MEMORY = 64 << 20  # bytes of a drive's own track that are held in memory while it plays
 
 
@@ -38,9 +40,29 @@ class Play:
         self.entry = entry
         self.from_cache = file.complete
         self.heard = 0.0  # seconds that really sounded
-        self.position = entry.start  # seconds
+        self.position = entry.start  # seconds, by the engine's last word
+        self._since: float | None = None  # when that came (monotonic seconds), while it runs on
+        self._told = entry.start
         self.length = track.duration  # seconds: the library's word until the decoder knows better
         self.started = False
+
+    def moved(self, seconds: float, now: float, *, running: bool) -> None:
+        """The engine's word of where it is at the time `now`, and whether it goes on from there in real time."""
+        self.position, self._since = seconds, now if running else None
+        if seconds < self._told - JUMP:
+            self._told = seconds
+
+    def sought(self, seconds: float) -> None:
+        """Its place is `seconds` now, whatever the engine said last."""
+        self.position = self._told = seconds
+        self._since = None
+
+    def position_at(self, now: float) -> float:
+        """Where it is at the time `now`, in seconds, between two words of the engine too; never runs backwards."""
+        run = min(max(0.0, now - self._since), WORD_EVERY) if self._since is not None else 0.0
+        guess = min(self.position + run, self.length) if self.length else self.position + run
+        self._told = max(self._told, self.position, guess)
+        return self._told
 
 
 class Deck:

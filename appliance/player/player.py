@@ -184,7 +184,7 @@ class Player:
         now = self._transport.now
         if now is None:
             raise UsageError("nothing is playing; start something with `chadbox play`")
-        target = max(0.0, now.position + seconds if relative else seconds)
+        target = max(0.0, self._transport.position + seconds if relative else seconds)
         if now.length and target >= now.length:
             await self._go_on(automatic=True)
             return

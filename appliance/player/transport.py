@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 
 from appliance.engine import (
@@ -58,7 +59,7 @@ class Transport:
     @property
     def position(self) -> float:
         """Seconds into the current track."""
-        return self.now.position if self.now else self.resume_at
+        return self.now.position_at(time.monotonic()) if self.now else self.resume_at
 
     @property
     def state(self) -> str:
@@ -155,7 +156,7 @@ class Transport:
     def seek(self, seconds: float) -> None:
         """Go to `seconds` of what is loaded."""
         if self.now:
-            self.now.position = seconds
+            self.now.sought(seconds)
             self._engine.seek(seconds)
             self.changed()
 
@@ -179,7 +180,7 @@ class Transport:
             await self.prepare_next()
         async with self.turn:
             if self.now and self.now.file is file:
-                await self.start(self.now.item, self.now.position, paused=self.wanted == "paused")
+                await self.start(self.now.item, self.position, paused=self.wanted == "paused")
 
     def _finish(self, play: Play | None) -> None:
         """Count what was heard, once."""
@@ -234,8 +235,8 @@ class Transport:
         step = event.seconds - play.position
         if event.state == "playing" and step > 0:
             play.heard += step
-        play.position = max(0.0, event.seconds)
         play.length = event.duration or play.length
+        play.moved(max(0.0, event.seconds), time.monotonic(), running=event.state == "playing")
         play.started = True
         self._buffering = event.state == "buffering"
         self.changed()

@@ -43,7 +43,7 @@ class Pages:
         return Stats(library="large", tracks=ENTRIES, seq=ENTRIES)
 
 
-async def _fill(path: Path) -> None:
+async def fill(path: Path) -> None:
     store = await Store.open(path)
     library = Library(store, Pages(), Bus())
     await library.open()
@@ -56,7 +56,7 @@ async def _fill(path: Path) -> None:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database of the large library, made once."""
     path = tmp_path_factory.mktemp("large") / "chadbox.db"
-    asyncio.run(_fill(path))
+    asyncio.run(fill(path))
     return path
 
 
