@@ -191,7 +191,10 @@ class Http:
         if self._pool is None:
             import httpcore
 
+            from appliance.cloud.network import Network
+
             self._pool = httpcore.AsyncConnectionPool(
+                network_backend=Network(),
                 ssl_context=_LazyContext(),
                 max_connections=CONNECTIONS,
                 max_keepalive_connections=CONNECTIONS,

@@ -30,10 +30,16 @@ Tick = Callable[[], None]  # called between pieces: tells that it goes on, and r
 
 
 class Part:
-    """A file that is being written. All calls block; OSError and DriveError."""
+    """A file that is being written. All calls block; OSError and DriveError.
 
-    def __init__(self, tree: Tree, path: str, tick: Tick, count: Count = lambda size: None) -> None:
+    `known` is the SHA-256 of what will be written, if somebody has taken it already.
+    """
+
+    def __init__(
+        self, tree: Tree, path: str, tick: Tick, count: Count = lambda size: None, known: str | None = None
+    ) -> None:
         self.size = 0
+        self._known = known
         self._count = count
         self._tree, self._path, self._tick = tree, path, tick
         self._folder, _, self._name = path.rpartition("/")
@@ -46,7 +52,8 @@ class Part:
         readable(self._file)
 
     def write(self, data: bytes | memoryview) -> None:
-        self._hash.update(data)
+        if self._known is None:
+            self._hash.update(data)
         view = memoryview(data)
         while view:
             self._tick()
@@ -61,7 +68,7 @@ class Part:
 
     @property
     def sha256(self) -> str:
-        return self._hash.hexdigest()
+        return self._known or self._hash.hexdigest()
 
     def finish(self, *, replace: bool, source: int = -1) -> str:
         """Sync, check what the drive has stored, give it its name; returns the SHA-256.
@@ -148,16 +155,18 @@ def hash_of(tree: Tree, path: str, tick: Tick) -> str:
 
 def put_file(
     tree: Tree, path: str, source: Path, tick: Tick, *, replace: bool, expected: str | None = None,
-    count: Count = lambda size: None,
+    known: str | None = None, count: Count = lambda size: None,
 ) -> str:  # fmt: skip
     """Copy the file `source` of the box to `path` on the drive; its SHA-256. Whatever is raised, nothing is left.
+
+    `known` is the SHA-256 when it was taken a moment ago: a Raspberry Pi hashes more slowly than drives write.
 
     ValueError when it is not the `expected` one, StorageError when the box cannot read it, FileExistsError when there
     is a file of that name and not `replace`, DriveError and other OSErrors when it is the drive.
     """
     opened = _of_the_box(lambda: os.open(source, os.O_RDONLY | os.O_CLOEXEC))
     try:
-        part = Part(tree, path, tick, count)
+        part = Part(tree, path, tick, count, known)
         try:
             at = 0
             while data := _of_the_box(lambda: os.pread(opened, CHUNK, at)):  # noqa: B023 - called at once

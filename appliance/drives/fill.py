@@ -165,7 +165,7 @@ class Fill:
         coming: deque[tuple[Item, asyncio.Task[CacheEntry | None]]] = deque()
         try:
             while (waiting or coming) and not self._no_room:
-                while waiting and len(coming) < AHEAD:
+                while waiting and len(coming) <= AHEAD:  # one is copied while the others come
                     item = waiting.popleft()
                     coming.append((item, asyncio.create_task(self._get(item))))
                 item, task = coming[0]
@@ -229,7 +229,7 @@ class Fill:
         self._make_sure(item, entry.size or 0)
         return copy.put_file(
             self._drive.tree, item.path, entry.path, self._tick,
-            replace=item.replace, expected=expected, count=self._count,
+            replace=item.replace, expected=expected, known=expected if entry.checked else None, count=self._count,
         )  # fmt: skip
 
     async def _straight(self, item: Item) -> tuple[str, int, str | None]:

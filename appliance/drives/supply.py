@@ -62,8 +62,8 @@ class Supply:
     ) -> CacheEntry | None:
         """The whole file in the cache, held there until `release`; None when the cache has no room for it.
 
-        Without `network`, only what is there already; `watch` gets the entry before it is fetched. Raises CloudError
-        when it cannot be had, StorageError.
+        One that has just come is checked by then. Without `network`, only what is there already; `watch` gets the entry
+        before it is fetched. Raises CloudError when it cannot be had, StorageError.
         """
         for attempt in (1, 2):
             entry = await self._cache.acquire(self.library, track)
@@ -80,6 +80,7 @@ class Supply:
                         await demand.finished
                     finally:
                         self._fetcher.withdraw(demand)
+                await self._cache.settled(entry)
                 if not entry.superseded:
                     return entry
             except StorageError:  # replaced by another version while it was fetched

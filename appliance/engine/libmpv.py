@@ -22,11 +22,12 @@ except OSError:
 finally:
     ctypes.util.find_library = _find_library
 
-__all__ = ["END_REASONS", "Core", "Id", "error_text", "lib", "mpv"]  # mpv: loaded this way for the others too
+__all__ = ["END_REASONS", "NOTHING", "Core", "Id", "error_text", "lib", "mpv"]  # mpv: loaded this way for the others too
 lib = mpv.backend
 lib.mpv_hook_add.argtypes = [mpv.MpvHandle, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_int]
 lib.mpv_hook_continue.argtypes = [mpv.MpvHandle, ctypes.c_uint64]
 Id = mpv.MpvEventID
+NOTHING = -16  # MPV_ERROR_NOTHING_TO_PLAY: the data ended before the first sample
 END_REASONS = {0: "eof", 2: "stop", 3: "stop", 4: "error", 5: "redirect"}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from appliance.engine import output, sniff
 from appliance.engine.item import SCHEME, Item, judge
-from appliance.engine.libmpv import END_REASONS, Core, Id, error_text
+from appliance.engine.libmpv import END_REASONS, NOTHING, Core, Id, error_text
 from appliance.engine.readers import Readers
 from appliance.engine.watch import OutputWatch
 
@@ -297,7 +297,7 @@ class Session:
             self._current = None
         error = self._readers.error(item.id)
         position = max(0.0, item.position if item.final is None else item.final)
-        if reason == "eof" and item.interrupted:
+        if item.interrupted and (reason == "eof" or (reason == "error" and code == NOTHING and error is None)):
             # A read that was ended for a seek was taken for the end of the file: do the seek from the start.
             following = self._next
             again = Item(item.entry, position if item.playing else item.position)

@@ -19,7 +19,7 @@ from appliance.health import Health
 from appliance.store import Store
 from appliance.stream import files_on_disk, records
 from appliance.stream.counters import Counters, load_counters
-from appliance.stream.entry import SYNC_EVERY, CacheEntry, version_of
+from appliance.stream.entry import SYNC_AT_LAST, SYNC_EVERY, CacheEntry, version_of
 from appliance.stream.ranges import IntervalSet
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Cache:
         self._hashing = ThreadPoolExecutor(1, "hash")
         self._open: dict[tuple[str, str], CacheEntry] = {}
         self._closing = False
+        self._syncing: set[CacheEntry] = set()
         self._mismatched: dict[tuple[str, str], str] = {}
         self._next_id = 1
         self._unkept: set[tuple[str, str]] = set()  # tracks whose bytes stay in memory
@@ -117,7 +118,7 @@ class Cache:
         entry.expected_sha256 = track.sha256.lower() if track.sha256 and not listed else None
         entry.users += 1
         if entry.complete and entry.recorded and entry.sha256 is None and entry.users == 1:
-            self._spawn(self._check(entry))  # the last run ended before it could
+            entry.checking = self._spawn(self._check(entry))  # the last run ended before it could
         return entry
 
     async def whole(self, library: str, track_ids: Collection[str]) -> set[str]:
@@ -200,8 +201,20 @@ class Cache:
         if not entry.volatile:
             self.bytes += entry.have.total() - before
         self.changed()
-        if entry.unsynced >= SYNC_EVERY or (entry.complete and entry.unsynced):
+        if entry.unsynced >= SYNC_AT_LAST or (entry.complete and entry.unsynced):
             await self.commit(entry)
+        elif entry.unsynced >= SYNC_EVERY and entry not in self._syncing:
+            self._syncing.add(entry)
+            self._spawn(self._commit_meanwhile(entry))
+
+    async def _commit_meanwhile(self, entry: CacheEntry) -> None:
+        """While more arrives: syncing takes as long as the line does for as much again."""
+        try:
+            await self.commit(entry)
+        except StorageError as error:  # the write that comes next will run into it too
+            log.warning("cache: %s", error)
+        finally:
+            self._syncing.discard(entry)
 
     async def commit(self, entry: CacheEntry) -> None:
         """Make what has arrived durable, then record it; a file that became whole is hashed."""
@@ -227,7 +240,12 @@ class Cache:
         if became_whole:
             self.tracks += 1
             self.changed()
-            self._spawn(self._check(entry))
+            entry.checking = self._spawn(self._check(entry))
+
+    async def settled(self, entry: CacheEntry) -> None:
+        """Once the hash of a file that has become whole is known: then it is `checked`, or superseded."""
+        if entry.checking is not None:
+            await asyncio.wait([entry.checking])
 
     async def _check(self, entry: CacheEntry) -> None:
         """Take the hash of a whole file; a wrong one means that the bytes are not the track (P5)."""
@@ -241,7 +259,7 @@ class Cache:
                 self.counters.stream_errors += 1
                 await self.supersede(entry)
                 return
-            entry.sha256 = digest
+            entry.sha256, entry.checked = digest, True
             await self._store.write(lambda db: records.save(db, entry, entry.synced, complete=True))
         except (OSError, StorageError) as error:
             log.warning("track %s could not be checked: %s", entry.track_id, error)
@@ -331,7 +349,8 @@ class Cache:
     async def _on(self, pool: ThreadPoolExecutor, fn: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, fn, *args)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

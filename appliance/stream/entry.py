@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from appliance.stream.ranges import IntervalSet
 if TYPE_CHECKING:
     from appliance.stream.hls.source import Source
 
-SYNC_EVERY = 2 << 20  # bytes that a power cut may take
+SYNC_EVERY = 3 << 19  # bytes after which they are synced, while more arrives
+SYNC_AT_LAST = 3 << 20  # bytes that a power cut may take: no more arrives before they are synced
 
 
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
@@ -44,6 +46,8 @@ class CacheEntry:
         self.doubt: str | None = None  # another version that the last answer told of
         self.doubts = 0  # how many answers in a row told of it
         self.sha256: str | None = None
+        self.checking: asyncio.Task[None] | None = None  # the hash of the whole file is being taken
+        self.checked = False  # `sha256` was taken by this process, so the bytes were good a moment ago
         self.expected_sha256: str | None = None
         self.have = IntervalSet()
         self.synced = IntervalSet()

@@ -23,7 +23,7 @@ from appliance.stream.need import FIRST, Demand, Need, Role, order_of_need
 from appliance.stream.ranges import IntervalSet
 from appliance.stream.retry import ATTEMPTS, PROGRESS
 from appliance.stream.segments import Segments
-from appliance.stream.transfer import LARGEST, Changed, Flight, Untagged, fly
+from appliance.stream.transfer import Changed, Flight, Untagged, fly, largest
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Fetcher:
     def _block(self, demand: Demand) -> int:
         if demand.waiting or (demand.entry.size is None and demand.role is not Role.JOB):
             return FIRST
-        return int(min(max(self._rate * BLOCK_SECONDS, FIRST), LARGEST))
+        return int(min(max(self._rate * BLOCK_SECONDS, FIRST), largest(demand)))
 
     def _start(self, need: Need, start: int, stop: int) -> None:
         flight = Flight(need.demand, start, stop, need.level)

@@ -16,9 +16,10 @@ from appliance.cloud.http import host_of
 from appliance.errors import Offline, ServerError, StorageError
 from appliance.stream.cache import Cache
 from appliance.stream.entry import CacheEntry
-from appliance.stream.need import Demand
+from appliance.stream.need import Demand, Role
 
-LARGEST = 1 << 20  # bytes of a block: bounds what a power cut in mid-request costs
+LARGEST = 1 << 20  # bytes of a block that somebody hears: soon through when something else is needed more
+LARGEST_JOB = 4 << 20  # of one that nobody waits for: fewer requests
 PLAIN_AFTER = 3  # answers without sense to a request for a part, after which the whole is asked for
 WRITE_AT = 256 << 10  # bytes gathered before a write, unless somebody waits for them
 
@@ -37,7 +38,7 @@ class Flight:
     def __init__(self, demand: Demand, start: int, stop: int, level: int) -> None:
         self.demand = demand
         self.entry = demand.entry
-        self.wanted = (start, min(stop, start + LARGEST))
+        self.wanted = (start, min(stop, start + largest(demand)))
         self.start, self.stop = (0, demand.end) if demand.sequential else (start, stop)  # what may come
         self.level = level
         self.url = demand.track.url
@@ -45,6 +46,11 @@ class Flight:
         self.received = 0  # bytes of the body
         self.new = 0  # of them, bytes that were not here yet
         self.bound = False  # the answer has been believed
+
+
+def largest(demand: Demand) -> int:
+    """Bytes of one request at most."""
+    return LARGEST_JOB if demand.role is Role.JOB else LARGEST
 
 
 async def fly(flight: Flight, cloud: CloudClient, cache: Cache, alone: Callable[[], bool]) -> None:

@@ -25,6 +25,7 @@ from tests.support.box import Box
 from tests.support.proxy import Proxy
 
 NULL = {"audio": {"output": "null"}}
+CRAWL = 20e3  # bytes a second: nothing more arrives for now
 
 
 def unfilled(path: Path) -> dict[str, dict[str, Any]]:
@@ -207,6 +208,7 @@ def test_an_export_to_a_drive_goes_on_after_a_power_cut(
         stderr=subprocess.DEVNULL,
     )
     wait_for(lambda: len(music(path)) > 1, "the second file")
+    proxy.bandwidth = CRAWL
     command.send_signal(signal.SIGINT)
     assert command.wait(5) == 130
     job = next(job["id"] for job in box.json("jobs") if job["kind"] == "export")
@@ -343,6 +345,7 @@ def test_the_player_stops_under_a_folder_export(
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(lambda: len(music(tmp_path / "to")) > 1, "the second file")
+    proxy.bandwidth = CRAWL
     assert box.stop_player() == 0
     _, said = command.communicate(timeout=5)
     assert command.returncode in (1, 3), said
