@@ -43,7 +43,7 @@ class DriveCommands:
     async def _fill(self, request: Request) -> Any:
         job = await self._drives.fill(request.args["name"])
         await self._ended(request, job, "fill")
-        return self._drives.take_result(job)
+        return self._drives.filling.take_result(job)
 
     async def _import(self, request: Request) -> Any:
         job = await self._ingest.start(request.args["name"])

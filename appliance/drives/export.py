@@ -169,14 +169,14 @@ class Exports:
         args = context.args
         try:
             drive = await self._plugged(args["uuid"], args["drive"])
-            async with self._drives.writing(drive, context.id) as target:
+            async with self._drives.filling.writing(drive, context.id) as target:
                 meter = Meter()
                 source = Watched(self._supply, meter)
 
                 def progress(percent: int) -> None:
                     meter.copied = min(meter.to_copy, fill.done)
                     context.progress(percent)
-                    self._drives.moved(drive, percent)
+                    self._drives.filling.moved(drive, percent)
 
                 fill = Fill(target, source, progress, drive.take)
                 have = {str(file.id): file.bytes for file in await self._supply.cache.listing()}

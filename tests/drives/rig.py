@@ -148,7 +148,7 @@ class Rig:
         """The end of the fill that runs, or of one that is begun with this."""
         job = await self.drives.fill("STICK")
         info = await asyncio.wait_for(self.jobs.wait(job), 30)
-        return info, self.drives.take_result(job)
+        return info, self.drives.filling.take_result(job)
 
     async def until(self, *states: str, seconds: float = 10) -> Drive:
         """Until the drive is in one of `states`."""
