@@ -22,7 +22,8 @@ except OSError:
 finally:
     ctypes.util.find_library = _find_library
 
-__all__ = ["END_REASONS", "NOTHING", "Core", "Id", "error_text", "lib", "mpv"]  # mpv: loaded this way for the others too
+# mpv: loaded this way for the others too.
+__all__ = ["END_REASONS", "NOTHING", "Core", "Id", "error_text", "lib", "mpv"]
 lib = mpv.backend
 lib.mpv_hook_add.argtypes = [mpv.MpvHandle, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_int]
 lib.mpv_hook_continue.argtypes = [mpv.MpvHandle, ctypes.c_uint64]
