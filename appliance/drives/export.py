@@ -113,6 +113,7 @@ class Exports:
         self._pace = Pace()
         self._results: dict[int, Result] = {}
         self._tell: dict[int, Tell] = {}
+        self._lending = asyncio.Lock()  # tracks come in the order in which they are asked for
         self._folders: dict[int, Folder] = {}
         self._stranded: dict[str, set[int]] = {}  # uuid -> jobs whose drive was pulled
         self._tasks: set[asyncio.Task[None]] = set()
@@ -269,13 +270,13 @@ class Exports:
 
         `tell` gets `{"have": bytes, "lacked": bytes at first}` while it is fetched.
         """
-        found = await self._supply.tracks.get_tracks([track_id])
-        if not found:
-            raise NotFound("it is not in the library any more")
-        track = found[0]
         meter = Meter()
         source = Watched(self._supply, meter)
-        getting = asyncio.create_task(source.cached(track, network=network))
+        async with self._lending:
+            found = await self._supply.tracks.get_tracks([track_id])
+            if not found:
+                raise NotFound("it is not in the library any more")
+            getting = asyncio.create_task(source.cached(found[0], network=network))
         try:
             while not getting.done():
                 await asyncio.wait([getting], timeout=LOOK)

@@ -48,6 +48,7 @@ class Supply:
 
     def __init__(self, tracks: Tracks, cache: Cache, fetcher: Fetcher, cloud: CloudClient) -> None:
         self.tracks, self._cache, self._fetcher, self._cloud = tracks, cache, fetcher, cloud
+        self._opening = asyncio.Lock()  # tracks that are wanted together are fetched in the order in which they were
 
     @property
     def cache(self) -> Cache:
@@ -66,20 +67,23 @@ class Supply:
         before it is fetched. Raises CloudError when it cannot be had, StorageError.
         """
         for attempt in (1, 2):
-            entry = await self._cache.acquire(self.library, track)
-            try:
-                if not network and not entry.complete:
-                    raise Offline("the music server cannot be reached")
-                if entry.volatile and not entry.complete:
-                    self._cache.release(entry)
-                    return None
-                if not entry.complete:
+            demand = None
+            async with self._opening:
+                entry = await self._cache.acquire(self.library, track)
+                if not entry.complete and network and not entry.volatile:
                     watch(entry)
                     demand = self._fetcher.demand(entry, track, Role.JOB)
+            try:
+                if demand is not None:
                     try:
                         await demand.finished
                     finally:
                         self._fetcher.withdraw(demand)
+                elif not entry.complete:
+                    if not network:
+                        raise Offline("the music server cannot be reached")
+                    self._cache.release(entry)
+                    return None
                 await self._cache.settled(entry)
                 if not entry.superseded:
                     return entry

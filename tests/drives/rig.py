@@ -99,9 +99,9 @@ class Rig:
         self.cloud = CloudClient(self.server.url, TokenSource(None))
         self.fetcher = Fetcher(self.cloud, self.cache, self.health)
         self.jobs = Jobs(self.store, self.bus)
-        supply = Supply(self.tracks, self.cache, self.fetcher, self.cloud)
-        self.drives = Drives(self.plugs, self.store, self.jobs, supply, self.list, self.bus, self.health)
-        self.exports = Exports(self.drives, supply, self.jobs, self.bus)
+        self.supply = Supply(self.tracks, self.cache, self.fetcher, self.cloud)
+        self.drives = Drives(self.plugs, self.store, self.jobs, self.supply, self.list, self.bus, self.health)
+        self.exports = Exports(self.drives, self.supply, self.jobs, self.bus)
         self.fetcher.local = self.drives.read
         self.bus.subscribe(DriveChanged, self.events.append)
         await self.jobs.open()

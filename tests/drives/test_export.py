@@ -267,7 +267,7 @@ async def test_cancelled_in_the_middle_of_a_file(box: Rig, stick: Path, monkeypa
     """R8: also while bytes are being written, nothing half is left and the list is right."""
     ids = [str(box.add(f"t{n}", 3_000_000).id) for n in range(2)]
     target = Target("here", "ext4", "", Tree(stick), DriveThread("here"))
-    source: Any = box.drives._supply
+    source: Any = box.supply
     fill: Fill
 
     def progress(percent: int) -> None:

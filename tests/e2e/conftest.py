@@ -21,6 +21,7 @@ from tests.support.box import Box
 from tests.support.proxy import Proxy
 
 Settings = Mapping[str, Mapping[str, Any]]
+CRAWL = 20e3  # bytes a second of a proxy: nothing more arrives for now
 NULL: Settings = {"audio": {"output": "null"}}
 
 

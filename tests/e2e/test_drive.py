@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Home
+from tests.e2e.conftest import CRAWL, Home
 from tests.support.box import Box
 from tests.support.proxy import Proxy
 from tests.support.watch import Status
@@ -154,6 +154,7 @@ def test_cancel_with_ctrl_c(home: Home, start: Callable[..., Box], proxy: Proxy,
     box.cli("drive", "adopt", "STICK")
     command = subprocess.Popen(box.command("drive", "fill", "STICK"), stderr=subprocess.DEVNULL)
     box.wait(lambda s: drive(s)["state"] == "filling" and drive(s)["progress"] > 0, what="the fill")
+    proxy.bandwidth = CRAWL
     command.send_signal(signal.SIGINT)
     assert command.wait(5) == 130
     box.wait(lambda s: drive(s)["state"] == "ready", what="the cancelled fill")

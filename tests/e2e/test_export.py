@@ -19,13 +19,12 @@ from typing import Any
 import pytest
 
 from tests.drives.rpp import items, parse
-from tests.e2e.conftest import Home
+from tests.e2e.conftest import CRAWL, Home
 from tests.e2e.test_drive import drive, like, settings, stick, whole
 from tests.support.box import Box
 from tests.support.proxy import Proxy
 
 NULL = {"audio": {"output": "null"}}
-CRAWL = 20e3  # bytes a second: nothing more arrives for now
 
 
 def unfilled(path: Path) -> dict[str, dict[str, Any]]:
@@ -163,6 +162,7 @@ def test_ctrl_c_and_jobs_cancel_leave_nothing_half(
             box.command("export", what, "--to", str(to), "--yes"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         wait_for(lambda to=to: len(music(to)) > 1, "the second file")  # type: ignore[misc]
+        proxy.bandwidth = CRAWL
         job = next(job for job in box.json("jobs") if job["kind"] == "export")
         assert job["state"] == "running"
         assert job["progress"] < 90, "it was told to be nearly done"
