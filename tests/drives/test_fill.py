@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from appliance.cloud.models import Track
 from appliance.drives import manifest as lists
 from appliance.drives import plan as plans
 from appliance.drives.copy import put_file
 from appliance.drives.manifest import File, Manifest
 from appliance.drives.tree import Tree
 from appliance.errors import NotFound, UsageError
-from appliance.stream import Role
+from appliance.stream import CacheEntry, Role
 from tests.drives.rig import Rig, check, files, manifest, rig
 from tests.drives.test_names import hostile, strict
 from tests.support.fileserver import Answer, Seen
@@ -48,6 +49,25 @@ async def test_nothing_is_written_before_the_consent(box: Rig, stick: Path) -> N
         await box.drives.fill("STICK")
     assert files(stick) == {"Music/mine.mp3": b"mine"}
     assert [p.name for p in stick.iterdir()] == ["Music"]
+
+
+async def test_tracks_are_fetched_in_the_order_of_copying(
+    box: Rig, stick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the first one takes longest to be opened: copying waits for it."""
+    urls = [box.add(f"t{n}").url for n in range(8)]
+    acquire = box.cache.acquire
+
+    async def slow(library: str, track: Track, **options: bool) -> CacheEntry:
+        if track.url == urls[0]:
+            await asyncio.sleep(0.05)
+        return await acquire(library, track, **options)
+
+    monkeypatch.setattr(box.cache, "acquire", slow)
+    await box.adopted(stick)
+    asked = list(dict.fromkeys(seen.path for seen in box.server.seen if seen.path in urls))
+    assert len(asked) == len(urls)
+    assert set(asked[:3]) == set(urls[:3])
 
 
 async def test_fill_in_play_order_with_manifest_and_playlist(box: Rig, stick: Path) -> None:
