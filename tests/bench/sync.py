@@ -7,8 +7,8 @@ player's part runs in a process of its own, so that its memory is not the bench'
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -47,6 +47,12 @@ def measure(size: int, keep: Path | None = None, sound: Path | None = None) -> d
         return found
 
 
+def _mib(file: str, field: str) -> float:
+    """What /proc says of this process in kB, as MiB."""
+    lines = Path("/proc/self", file).read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
 async def _child(path: Path, port: int) -> dict[str, float]:
     from appliance.events import Bus
     from appliance.library import Library
@@ -59,6 +65,7 @@ async def _child(path: Path, port: int) -> dict[str, float]:
     cloud = HttpCloud(port)
     library = Library(store, cloud, Bus())
     await library.open()
+    gc.freeze()  # as the player does once it is ready
     worst = 0.0
 
     async def tick() -> None:
@@ -73,12 +80,8 @@ async def _child(path: Path, port: int) -> dict[str, float]:
     await library.sync()
     seconds = time.perf_counter() - started
     ticker.cancel()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    pss = next(
-        int(line.split()[1]) / 1024
-        for line in Path("/proc/self/smaps_rollup").read_text().splitlines()  # noqa: ASYNC240
-        if line.startswith("Pss:")
-    )
+    peak = _mib("status", "VmHWM:")  # ru_maxrss would be that of the parent, if it was more
+    pss = _mib("smaps_rollup", "Pss:")
     one = (await library.get_tracks([5]))[0]
     one.artist = "Somebody Else"
     page = Page("bench", [to_row(one)], [], library.seq or 0, False)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,8 @@ from appliance.drives.thread import DriveThread
 from appliance.drives.tree import Tree
 from appliance.events import DriveChanged
 from appliance.jobs import Info
-from tests.drives.rig import Rig, check, files, manifest, rig
+from tests.drives.rig import Rig, check, files, manifest
 from tests.support.fileserver import Answer, Seen
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path / "box") as made:
-        yield made
-
-
-@pytest.fixture
-def stick(tmp_path: Path) -> Path:
-    path = tmp_path / "STICK"
-    path.mkdir()
-    return path
 
 
 async def export(box: Rig, ids: list[str], name: str = "Mine", *, project: bool = False) -> tuple[Info, Result | None]:

@@ -13,24 +13,18 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.drives.rig import Rig, check, files, rig
+from tests.drives.rig import Rig, check, files
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
 PULLS = int(os.environ.get("CHADBOX_PULLS", "20"))
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path / "box") as made:
-        yield made
 
 
 # A real file system that is shut down under the writer

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,6 @@ from appliance.stream import CacheEntry, Role
 from tests.drives.rig import Rig, check, files, manifest, rig
 from tests.drives.test_names import hostile, strict
 from tests.support.fileserver import Answer, Seen
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path / "box") as made:
-        yield made
-
-
-@pytest.fixture
-def stick(tmp_path: Path) -> Path:
-    path = tmp_path / "STICK"
-    path.mkdir()
-    return path
 
 
 async def test_nothing_is_written_before_the_consent(box: Rig, stick: Path) -> None:
