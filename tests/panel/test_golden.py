@@ -92,3 +92,21 @@ def test_pictures_for_readers_are_current(name: str) -> None:
         picture.save(path, optimize=True)
     with Image.open(path) as there:
         assert there.convert("1").tobytes() == picture.tobytes(), "CHADBOX_GOLDEN=write makes it anew"
+
+
+@needs_unifont
+def test_the_sheet_of_all_screens_is_current() -> None:
+    """docs/panel/screens.png: every screen, in Latin, Cyrillic and Japanese, rebuilt from the I2C bytes."""
+    width, height, gap = 128 * 2, 64 * 2, 12
+    across, down = len(SCRIPTS), len(SCREENS)
+    sheet = Image.new("L", (across * (width + gap) + gap, down * (height + gap) + gap), 110)
+    for row, screen in enumerate(SCREENS):
+        for column, script in enumerate(SCRIPTS):
+            frame = through_the_bus([shown(SCREENS[screen](SCRIPTS[script], 64), NOW).picture.pages()], 64)
+            large = unpack(frame).resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(large, (gap + column * (width + gap), gap + row * (height + gap)))
+    path = DOCS / "screens.png"
+    if os.environ.get("CHADBOX_GOLDEN") == "write":
+        sheet.save(path, optimize=True)
+    with Image.open(path) as there:
+        assert there.convert("L").tobytes() == sheet.tobytes(), "CHADBOX_GOLDEN=write makes it anew"
