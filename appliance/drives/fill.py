@@ -229,7 +229,7 @@ class Fill:
         self._make_sure(item, entry.size or 0)
         return copy.put_file(
             self._drive.tree, item.path, entry.path, self._tick,
-            replace=item.replace, expected=expected, known=expected if entry.checked else None, count=self._count,
+            replace=item.replace, expected=expected, known=expected if entry.just_checked else None, count=self._count,
         )  # fmt: skip
 
     async def _straight(self, item: Item) -> tuple[str, int, str | None]:

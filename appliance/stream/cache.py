@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -243,7 +244,7 @@ class Cache:
             entry.checking = self._spawn(self._check(entry))
 
     async def settled(self, entry: CacheEntry) -> None:
-        """Once the hash of a file that has become whole is known: then it is `checked`, or superseded."""
+        """Once the hash of a file that has become whole is known: then it is `just_checked`, or superseded."""
         if entry.checking is not None:
             await asyncio.wait([entry.checking])
 
@@ -259,7 +260,7 @@ class Cache:
                 self.counters.stream_errors += 1
                 await self.supersede(entry)
                 return
-            entry.sha256, entry.checked = digest, True
+            entry.sha256, entry.checked_at = digest, time.monotonic()
             await self._store.write(lambda db: records.save(db, entry, entry.synced, complete=True))
         except (OSError, StorageError) as error:
             log.warning("track %s could not be checked: %s", entry.track_id, error)

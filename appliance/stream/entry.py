@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from appliance.stream.ranges import IntervalSet
 if TYPE_CHECKING:
     from appliance.stream.hls.source import Source
 
+FRESH = 600.0  # seconds for which a file that was read through counts as read
 SYNC_EVERY = 3 << 19  # bytes after which they are synced, while more arrives
 SYNC_AT_LAST = 3 << 20  # bytes that a power cut may take: no more arrives before they are synced
 
@@ -47,7 +49,7 @@ class CacheEntry:
         self.doubts = 0  # how many answers in a row told of it
         self.sha256: str | None = None
         self.checking: asyncio.Task[None] | None = None  # the hash of the whole file is being taken
-        self.checked = False  # `sha256` was taken by this process, so the bytes were good a moment ago
+        self.checked_at = -FRESH  # when `sha256` was taken from the file (monotonic seconds)
         self.expected_sha256: str | None = None
         self.have = IntervalSet()
         self.synced = IntervalSet()
@@ -64,6 +66,11 @@ class CacheEntry:
     def etag(self) -> str | None:
         """The strong ETag under which the bytes came, for If-Range."""
         return self.mark.removeprefix("etag:") if self.mark and self.mark.startswith("etag:") else None
+
+    @property
+    def just_checked(self) -> bool:
+        """`sha256` was taken from the file a moment ago, so that it need not be taken again."""
+        return time.monotonic() - self.checked_at < FRESH
 
     @property
     def complete(self) -> bool:
