@@ -82,6 +82,33 @@ def _filling() -> Iterator[dict[str, Any]]:
                 name, rates["chadbox"], "MB/s", target=target_rate, peer=best, digits=1,
                 peer_values=peers.get(best or "", []), note=f"{note}; {others}; {load()}",
             )  # fmt: skip
+        yield _playing(place, server, slow.url, size)
+
+
+def _playing(place: Path, server: Box, url: str, size: int) -> dict[str, Any]:
+    """A track is heard over the same line over which the drive is filled meanwhile."""
+    target = place / "drive_fill_playing"
+    target.mkdir()
+    stumbles = 0
+
+    def listen(box: Box) -> Callable[[], None]:
+        box.cli("play", f"track:{_hashed(server)[0]['id']}")
+        before = box.wait(lambda s: s["state"] == "playing" and s["position"] > 0.3, what="sound")
+
+        def end() -> None:
+            nonlocal stumbles
+            after = box.status()
+            lag = after["uptime"] - before["uptime"] - (after["position"] - before["position"])
+            assert after["state"] == "playing", after
+            assert abs(lag) < 1, f"the sound is {lag:.1f} s behind"
+            stumbles = after["audio"]["underruns"] - before["audio"]["underruns"]
+            stumbles += sum(s["state"] == "buffering" for s in box.seen() if s["uptime"] > before["uptime"])
+
+        return end
+
+    took = _ours(place / "playing", server, url, target, listen)
+    note = f"underruns of the output and waits for bytes, at {size / took / 1e6:.0f} MB/s; {load()}"
+    return line("drive_fill_playing", [stumbles], "times", target=0, note=note)
 
 
 def _music(music: Path) -> int:
@@ -104,7 +131,9 @@ def _hashed(server: Box) -> list[dict[str, Any]]:
         time.sleep(0.1)
 
 
-def _ours(root: Path, server: Box, url: str, target: Path) -> float:
+def _ours(
+    root: Path, server: Box, url: str, target: Path, listen: Callable[[Box], Callable[[], None]] | None = None
+) -> float:
     root.mkdir()
     settings = {"audio": {"output": "null"}, "drives": {"folders": [str(target)], "fill": False}}
     with Box(root, server.music, settings=settings, url=url, server=False, player=False) as box:
@@ -116,9 +145,12 @@ def _ours(root: Path, server: Box, url: str, target: Path) -> float:
         ids = [(library, str(track["id"])) for track in _hashed(server)]
         with contextlib.closing(sqlite3.connect(root / "state" / "chadbox.db", timeout=10)) as db, db:
             db.executemany("INSERT INTO favourite (library, track_id) VALUES (?, ?)", ids)
+        end = listen(box) if listen is not None else None
         before = time.perf_counter()
         result = box.json("drive", "fill", target.name, seconds=300)
         took = time.perf_counter() - before
+        if end is not None:
+            end()
         assert result["copied"] == TRACKS, result
     shutil.rmtree(root / "cache")
     return took
