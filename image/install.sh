@@ -230,6 +230,9 @@ uninstall() {
     fi
     rm -rf "$settings" "$token" "$units/chadbox.service.d" "$units/chadbox-server.service.d" \
         /var/lib/chadbox /var/cache/chadbox /var/lib/chadbox-server /var/lib/private/chadbox-server
+    for mounted in /media/chadbox /run/media/chadbox; do  # udisks makes one for each user that mounts something
+        rmdir "$mounted" 2>/dev/null || true
+    done
     ! getent passwd chadbox >/dev/null || userdel chadbox
     ! getent group chadbox >/dev/null || groupdel chadbox
     say "removed, with everything that it kept"
