@@ -225,6 +225,8 @@ class Transport:
                 self._health.clear("output-lost")
             case EngineDown():
                 log.error("the audio engine went down: %s", event.reason)
+                if self.now:
+                    self.now.moved(self.position, time.monotonic(), running=False)
             case EngineUp():
                 log.info("the audio engine is up")
 
