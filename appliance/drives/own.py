@@ -98,7 +98,7 @@ class OwnShelf:
 
     def __init__(self, drive: Drive) -> None:
         assert drive.path is not None  # noqa: S101 - it is mounted
-        self.drive, self.closed = drive, False
+        self.drive, self.closed, self.ready = drive, False, False
         self._path = drive.path
         self.reader = IngestReader(drive.name, drive.path)
         self._thread = DriveThread(f"{drive.name} own", PATIENCE)
@@ -108,6 +108,7 @@ class OwnShelf:
         """OSError, DriveError."""
         self._tree = await self._thread.run(Tree, self._path)
         await self.reader.open()
+        self.ready = True
 
     async def read(self, place: Place, start: int, stop: int) -> bytes | None:
         """Bytes [start, stop) of the file; None when it cannot be read, or is not the one that it was."""
@@ -155,11 +156,10 @@ class OwnMusic:
         self._turn: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
-        self._began = 0.0
+        self._began = asyncio.get_running_loop().time()  # what was playing may ask before drives are looked for
 
     async def open(self) -> None:
         """Before drives are opened. Raises StorageError."""
-        self._began = asyncio.get_running_loop().time()
         await self._index.begin()
         if not IngestReader.usable():
             log.warning("%s", NO_TAGS)
@@ -200,7 +200,7 @@ class OwnMusic:
         """The open drive; waits while it is mounted anew, and after the start until drives have been found."""
         loop = asyncio.get_running_loop()
         until = max(self._began + PLUGGED, loop.time() + REMOUNT if uuid in self._shelves else 0.0)
-        while (shelf := self._shelves.get(uuid)) is None or shelf.closed:
+        while (shelf := self._shelves.get(uuid)) is None or shelf.closed or not shelf.ready:
             if loop.time() >= (until if shelf is not None else self._began + PLUGGED):
                 return None
             with contextlib.suppress(TimeoutError):
