@@ -7,7 +7,9 @@ things httpx would add, redirects and authentication, are exactly the ones that 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -189,12 +191,12 @@ class Http:
 
     def _connections(self) -> httpcore.AsyncConnectionPool:
         if self._pool is None:
+            if importlib.util.find_spec("sniffio") is None:
+                # httpcore looks for it at every lock and event; to look for a module that is not there takes 60 us.
+                sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
             import httpcore
 
-            from appliance.cloud.network import Network
-
             self._pool = httpcore.AsyncConnectionPool(
-                network_backend=Network(),
                 ssl_context=_LazyContext(),
                 max_connections=CONNECTIONS,
                 max_keepalive_connections=CONNECTIONS,

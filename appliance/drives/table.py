@@ -77,18 +77,21 @@ class Table:
     # Telling ----------------------------------------------------------------------------------------------------------
 
     def set_state(self, drive: Drive, state: str, message: str = "") -> None:
+        """Change its state (see drive.Drive) and tell everybody; one that was pulled stays gone."""
         if drive.state == "gone":
             return
         drive.state, drive.message = state, message
         self.announce(drive)
 
     def announce(self, drive: Drive) -> None:
+        """Tell everybody what it is like now."""
         self._bus.publish(
             DriveChanged(drive.name, drive.uuid, drive.state, drive.adopted, drive.progress, drive.message)
         )
         self._bus.publish(StatusChanged())
 
     def fail(self, drive: Drive, error: BaseException) -> None:
+        """Work on it went wrong: its state is `error`, with the reason, unless it was only pulled."""
         if drive.node not in self._drives or drive.state == "gone":
             return  # pulled: nothing is wrong with it
         wrong = explain(error, drive.name) if isinstance(error, OSError) else error
@@ -104,9 +107,12 @@ class Table:
             self._health.clear("drive-full")
 
     def lock(self, drive: Drive) -> asyncio.Lock:
+        """Who holds it mounts, unmounts or writes; also across a pull, as it is the device node's."""
         return self._turn.setdefault(drive.node, asyncio.Lock())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` in the background; what it raises is logged."""
+
         async def guarded() -> None:
             try:
                 await work

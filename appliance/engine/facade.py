@@ -14,6 +14,7 @@ from typing import Any
 
 from appliance import config
 from appliance.engine import wav
+from appliance.engine.child import BEAT
 from appliance.engine.model import (
     AudioChanged,
     EngineDown,
@@ -40,7 +41,6 @@ _STABLE = 10.0  # seconds of running after which a failure counts as the first a
 _GOT_ON = 1.0  # seconds between two deaths on one entry that make the second another matter
 _HOPELESS = 3  # deaths on one entry, without getting on in it, after which the entry is given up
 _RANGES_A_PACKET = 1000
-_WORD_EVERY = 0.5  # seconds between two positions; the child's BEAT
 
 
 class Engine:
@@ -202,7 +202,7 @@ class Engine:
     def _ended(self, reason: str) -> None:
         self._child = None
         if self._running_since is not None:  # it goes on where it was heard last, not where it was told last
-            self._at(self._position + min(time.monotonic() - self._running_since, _WORD_EVERY))
+            self._at(self._position + min(time.monotonic() - self._running_since, BEAT))
         if self._first is not None and not self._first.done():
             self._first.set_exception(EngineError(reason))
             return

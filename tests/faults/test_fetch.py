@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cloud.network import PIECE
 from appliance.cloud.timing import Timing
 from appliance.demo.faults import FAULTS
 from appliance.demo.faultserver import Answer, FaultServer, Seen
@@ -17,7 +16,7 @@ from tests.faults.lab import ALL, MIB, Lab, covers, noise, once, song, until
 
 SONG = noise(2 * MIB + 777)
 PLACES = {"start": 0, "middle": MIB + 5, "last": len(SONG) - 1}
-RUBBISH = PIECE + 2_000  # one read of a socket: bytes that a client may read before it sees that they are of no use
+RUBBISH = 66_000  # one read of a socket: bytes that a client may read before it sees that they are of no use
 
 
 @pytest.mark.parametrize("name", ALL)
