@@ -84,6 +84,7 @@ class Lender:
         self._by_id = {str(track.id): track for track in wish.tracks}
         self._lent: dict[int, Line] = {}
         self._coming: dict[str, int] = {}
+        self._asking = asyncio.Lock()
         self._number = 0
 
     @property
@@ -104,12 +105,16 @@ class Lender:
     async def cached(self, track: Track, *, network: bool = True) -> CacheEntry | None:
         """As Supply's. The file's name is the player's, and it can be read by whoever may use the socket."""
         key = str(track.id)
-        line = await Line.open(self._socket, "export_lend", track=key, network=network)
+        line: Line | None = None
         try:
-            while "event" not in (said := await line.next()):
+            async with self._asking:  # lines that are open at once are heard in any order
+                line = await Line.open(self._socket, "export_lend", track=key, network=network)
+                said = await line.next()
+            while "event" not in said:
                 if "progress" in said:
                     self._coming[key] = int(said["progress"].get("downloaded", 0))
                     self._meter.downloaded = sum(self._coming.values())
+                said = await line.next()
             doc = said["event"]
             self._number += 1
             if not await asyncio.to_thread(os.access, doc["path"], os.R_OK):
@@ -118,7 +123,8 @@ class Lender:
             entry.size, entry.sha256 = doc["size"], doc["sha256"]
             entry.mark = f"etag:{doc['etag']}" if doc["etag"] else None
         except BaseException:
-            line.close()
+            if line is not None:
+                line.close()
             raise
         self._lent[entry.id] = line
         return entry

@@ -277,6 +277,7 @@ class Exports:
             if not found:
                 raise NotFound("it is not in the library any more")
             getting = asyncio.create_task(source.cached(found[0], network=network))
+            tell({"downloaded": 0})  # it has its turn: the command may ask for the next one
         try:
             while not getting.done():
                 await asyncio.wait([getting], timeout=LOOK)
